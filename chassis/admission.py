@@ -1,0 +1,167 @@
+"""Who waits and who runs: one ledger in the KV bucket `admission`, changed by compare-and-set only.
+
+One key holds the whole ledger, because the limits speak of all jobs at once: a count over several keys could be
+exceeded by submits that race. The gateway takes a place before a byte is uploaded; the dispatcher moves it on.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+_KEY = "ledger"
+T = TypeVar("T")
+
+
+class State(StrEnum):
+    """What a place is used for."""
+
+    UPLOADING = "uploading"
+    WAITING = "waiting"
+    ACTIVE = "active"
+    CANCELLED = "cancelled"
+    """No longer to be started; the fact may not be published yet."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is let in (environment: SUBTIDE_<NAME>)."""
+
+    max_active_jobs: int = 3
+    """Jobs that run at once, over all users."""
+    max_active_per_owner: int = 5
+    """Jobs of one owner that run at once."""
+    max_queued_jobs: int = 10
+    """Jobs of one owner that wait; 0 refuses a job as soon as the active places are taken."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job in the ledger. `counted_as` is whom the limits count it for: an owner, or a hash of an address."""
+
+    owner: str
+    counted_as: str
+    run: int
+    tier: int = 0
+    state: State
+    since: datetime
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """All places, by job id, in the order they were taken."""
+
+    places: dict[str, Place] = {}
+
+    def count(self, *states: State, counted_as: str | None = None) -> int:
+        """Places in any of the states, of one counted party or of all."""
+        return sum(place.state in states and counted_as in (None, place.counted_as) for place in self.places.values())
+
+    def with_place(self, job_id: str, place: Place) -> "Ledger":
+        """The ledger with a place added or replaced."""
+        return Ledger(self.places | {job_id: place})
+
+    def with_state(self, job_id: str, state: State) -> "Ledger":
+        """The ledger with one place moved on; the same ledger where the job has none."""
+        place = self.places.get(job_id)
+        if place is None or place.state is state:
+            return self
+        return self.with_place(job_id, msgspec.structs.replace(place, state=state, since=datetime.now(UTC)))
+
+    def without(self, job_id: str) -> "Ledger":
+        """The ledger without a job."""
+        return Ledger({other: place for other, place in self.places.items() if other != job_id})
+
+    def has_room(self, counted_as: str, limits: Limits) -> bool:
+        """Whether one more job may come in: it could start now, or its owner's queue is not full."""
+        held = (State.UPLOADING, State.WAITING, State.ACTIVE)
+        must_wait = (
+            self.count(*held) >= limits.max_active_jobs
+            or self.count(*held, counted_as=counted_as) >= limits.max_active_per_owner
+        )
+        if not must_wait:
+            return True
+        free = max(0, limits.max_active_jobs - self.count(State.ACTIVE))
+        waiting = max(0, self.count(State.UPLOADING, State.WAITING, counted_as=counted_as) - free)
+        return waiting < limits.max_queued_jobs
+
+
+class QueueFull(Exception):
+    """No place: the active ones are taken and the owner's queue is full."""
+
+    def __init__(self, active: int, waiting: int) -> None:
+        super().__init__(f"{active} jobs are running and {waiting} of yours are waiting")
+        self.active = active
+        self.waiting = waiting
+
+
+class Admission:
+    """The ledger in its bucket. Every method is one compare-and-set, repeated until it wins."""
+
+    def __init__(self, bucket: KeyValue) -> None:
+        self._bucket = bucket
+
+    async def ledger(self) -> Ledger:
+        """The ledger now."""
+        ledger, _ = await self._read()
+        return ledger
+
+    async def take(self, job_id: str, place: Place, limits: Limits) -> None:
+        """Take a place, or raise QueueFull. A job that has one already keeps it."""
+
+        def taken(ledger: Ledger) -> Ledger:
+            if job_id in ledger.places:
+                return ledger
+            if not ledger.has_room(place.counted_as, limits):
+                raise QueueFull(
+                    ledger.count(State.ACTIVE),
+                    ledger.count(State.UPLOADING, State.WAITING, counted_as=place.counted_as),
+                )
+            return ledger.with_place(job_id, place)
+
+        await self.change(taken)
+
+    async def release(self, job_id: str) -> None:
+        """Give the place up; a job without one has given it up."""
+        await self.change(lambda ledger: ledger.without(job_id) if job_id in ledger.places else ledger)
+
+    async def cancel_waiting(self, job_id: str) -> bool:
+        """Keep a waiting job from being started. False where it is active or unknown."""
+        won = False
+
+        def cancelled(ledger: Ledger) -> Ledger:
+            nonlocal won
+            place = ledger.places.get(job_id)
+            won = place is not None and place.state is not State.ACTIVE
+            return ledger.with_state(job_id, State.CANCELLED) if won else ledger
+
+        await self.change(cancelled)
+        return won
+
+    async def change(self, edit: Callable[[Ledger], Ledger]) -> Ledger:
+        """Apply a pure edit by compare-and-set. Returns the ledger that was written (or found, if unchanged)."""
+        while True:
+            ledger, revision = await self._read()
+            edited = edit(ledger)
+            if edited is ledger:
+                return ledger
+            body = msgspec.json.encode(edited)
+            try:
+                if revision is None:
+                    await self._bucket.create(_KEY, body)
+                else:
+                    await self._bucket.update(_KEY, body, last=revision)
+            except KeyWrongLastSequenceError:
+                await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads racers, guards nothing
+                continue
+            return edited
+
+    async def _read(self) -> tuple[Ledger, int | None]:
+        try:
+            entry = await self._bucket.get(_KEY)
+        except KeyNotFoundError:
+            return Ledger(), None
+        return msgspec.json.decode(entry.value or b"{}", type=Ledger), entry.revision

@@ -1,0 +1,81 @@
+"""The connection to NATS: reconnects for ever, subscribes a stage to its durable, one message in flight per worker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.errors
+from fast_depends.msgspec import MsgSpecSerializer
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.client import Client
+from nats.js.errors import Error as JetStreamError
+
+from chassis import telemetry
+from contracts import topology
+
+_PULL_S = 5.0
+_ABSENT_POLL_S = 1.0
+
+CONNECT_OPTIONS: dict[str, Any] = {
+    "allow_reconnect": True,
+    "max_reconnect_attempts": -1,
+    "reconnect_time_wait": 1,
+    "ping_interval": 10,
+    "max_outstanding_pings": 2,
+}
+"""nats-py gives up after 60 tries unless told otherwise."""
+
+
+def make_broker(nats_url: str, service: str, **options: Any) -> NatsBroker:
+    """A FastStream broker that is not connected yet."""
+    return NatsBroker(
+        nats_url, name=f"subtide-{service}", serializer=MsgSpecSerializer(), logger=None, **CONNECT_OPTIONS, **options
+    )
+
+
+def subscribe(
+    broker: NatsBroker,
+    durable: topology.Durable,
+    handler: Callable[[bytes, NatsMessage], Awaitable[None]],
+    *,
+    workers: int,
+) -> None:
+    """Register a handler `workers` times on one durable, each with a pull of its own.
+
+    FastStream's `max_workers` would fetch one message more than it works on, and that one gets no heartbeat
+    (faststream#2563).
+    """
+    for _ in range(workers):
+
+        async def consume(body: bytes, message: NatsMessage) -> None:
+            await handler(body, message)
+
+        broker.subscriber(
+            durable.filter_subjects[0],
+            durable=durable.name,
+            stream=JStream(topology.JOBS, declare=False),
+            pull_sub=PullSub(batch_size=1, timeout=_PULL_S),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_raw,
+            no_reply=True,
+        )(consume)
+
+
+async def until_provisioned(client: Client, durable: topology.Durable) -> None:
+    """Wait for the durable: a pull on an absent one would make nats-py create it, with the wrong settings."""
+    log = telemetry.logger(durable=durable.name)
+    js = client.jetstream()
+    while True:
+        try:
+            await js.consumer_info(topology.JOBS, durable.name)
+        except (JetStreamError, nats.errors.Error) as error:
+            log.warning("waiting_for_provision", error=repr(error), hint="run `subtide provision`")
+            await asyncio.sleep(_ABSENT_POLL_S)
+        else:
+            return
+
+
+async def _raw(message: NatsMessage) -> bytes:
+    """Bodies are decoded where the message is settled, so that poison has an outcome too."""
+    return bytes(message.body)

@@ -1,0 +1,157 @@
+"""An engine in a child process: it may crash, hang or hog a core, and the service's heartbeat goes on.
+
+The child is made at the first call, keeps its models between calls, dies with its parent, and is killed when a call is
+cancelled (a shutdown, a ceiling) because nothing else stops native code.
+"""
+
+import asyncio
+import ctypes
+import importlib
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+from pebble import ProcessExpired, ProcessPool
+
+from contracts.failures import FailureCode, Retryable
+
+Report = Callable[[float, str], None]
+"""What an engine says of itself: a fraction of its work from 0 to 1, and a sentence."""
+
+_REPORT_EVERY_S = 0.25
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Which engine a child hosts: `target` is `module:Class`, made with `arguments`."""
+
+    target: str
+    arguments: dict[str, Any] = {}
+    threads: int = 0
+    """Native threads the child's libraries may use; 0 leaves it to them."""
+    fresh: bool = False
+    """A new process for every call, where one call must not see what another left behind."""
+
+
+class EngineProcess:
+    """One child process and its engine; calls are served one at a time."""
+
+    def __init__(self, spec: EngineSpec, *, crash_code: FailureCode = FailureCode.WORKER_LOST) -> None:
+        self._spec = spec
+        self._crash_code = crash_code
+        self._calls = itertools.count()
+        self._reports: dict[int, Callable[[float, str], Awaitable[None]]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._receiver: Connection | None = None
+        self._pool: ProcessPool | None = None
+
+    async def call(
+        self,
+        method: str,
+        *arguments: Any,
+        report: Callable[[float, str], Awaitable[None]] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Call a method of the engine and await its result; `report`, if given, hears of its progress.
+
+        Raises what the engine raises, and Retryable where the child died. Cancelling kills the child.
+        """
+        pool = self._started()
+        call = next(self._calls)
+        if report is not None:
+            self._reports[call] = report
+        future = asyncio.wrap_future(
+            pool.schedule(_invoke, args=(call if report else None, method, arguments, options))
+        )
+        try:
+            return await future
+        except ProcessExpired as error:
+            raise Retryable(self._crash_code, f"the engine process died (exit code {error.exitcode})") from None
+        finally:
+            self._reports.pop(call, None)
+
+    async def close(self) -> None:
+        """Kill the child. The next call would make another."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        asyncio.get_running_loop().remove_reader(self._reading().fileno())
+        self._reading().close()
+        await asyncio.to_thread(_kill, pool)
+
+    def _started(self) -> ProcessPool:
+        if self._pool is None:
+            self._receiver, sender = multiprocessing.Pipe(duplex=False)
+            self._pool = ProcessPool(
+                max_workers=1,
+                max_tasks=1 if self._spec.fresh else 0,
+                context=multiprocessing.get_context("spawn"),
+                initializer=_initialise,
+                initargs=(self._spec, sender, os.getpid()),
+            )
+            asyncio.get_running_loop().add_reader(self._receiver.fileno(), self._heard)
+        return self._pool
+
+    def _reading(self) -> Connection:
+        assert self._receiver is not None
+        return self._receiver
+
+    def _heard(self) -> None:
+        call, fraction, message = self._reading().recv()
+        report = self._reports.get(call)
+        if report is not None:
+            task = asyncio.ensure_future(report(fraction, message))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+
+_hosted: dict[str, Any] = {}
+"""What the child holds: its spec, the pipe to its parent and, once made, the engine."""
+
+
+def _initialise(spec: EngineSpec, sender: Connection, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)  # it died before we asked to be told
+    os.nice(5)  # the event loops of the services come first
+    if spec.threads:
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[variable] = str(spec.threads)
+    _hosted.update(spec=spec, sender=sender)
+
+
+def _invoke(call: int | None, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if "engine" not in _hosted:
+        spec: EngineSpec = _hosted["spec"]
+        module, _, name = spec.target.partition(":")
+        _hosted["engine"] = getattr(importlib.import_module(module), name)(**spec.arguments)
+    if call is not None:
+        options = options | {"report": _reporter(call)}
+    return getattr(_hosted["engine"], method)(*arguments, **options)
+
+
+def _reporter(call: int) -> Report:
+    last = 0.0
+
+    def report(fraction: float, message: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _REPORT_EVERY_S:
+            last = now
+            # Under PIPE_BUF, so the write is whole even if we are killed in the next instant.
+            _hosted["sender"].send((call, fraction, message[:200]))
+
+    return report
+
+
+def _kill(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()

@@ -1,0 +1,291 @@
+"""How every message ends: in exactly one of done, retry, fail, drop and hand back. Only this module acks.
+
+What a crash leaves behind, line by line: before the artifact is stored, nothing; after it, a redelivery finds the
+artifact; after a fact is published, a redelivery publishes it again and is refused; the ack comes last.
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import nats.errors
+import nats.js.errors
+import structlog
+from faststream.nats import NatsMessage
+
+from chassis import telemetry
+from chassis.handbacks import Handbacks
+from chassis.heartbeat import heartbeat
+from chassis.joblog import JobLog, LogFull, Recorded
+from chassis.store import Missing, StoreFull
+from contracts import facts, progress, topology
+from contracts.failures import Cancelled, FailureCode, Permanent, Retryable
+
+_HAND_BACK_S = 10.0
+_LATE_HAND_BACK_DELAY_S = 2.0
+_BROKER_AWAY = (nats.errors.Error, nats.js.errors.Error, OSError)
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The artifact is stored, the facts are published: ack."""
+
+    facts: Sequence[facts.Fact]
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """It may go better later: nak with a delay."""
+
+    delay_s: float
+    code: FailureCode
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """It will not go better: `failed` is published, ack."""
+
+    code: FailureCode
+    detail: str
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Nobody wants it any more: ack."""
+
+    reason: str
+
+
+class HandBack(msgspec.Struct, frozen=True):
+    """We are shutting down: nak at once, and it does not count as a try."""
+
+
+Outcome = Done | Retry | Fail | Drop | HandBack
+
+
+class Work:
+    """What a handler is given beside its fact."""
+
+    def __init__(
+        self,
+        *,
+        fact: facts.AnyFact,
+        recorded: list[Recorded],
+        attempt: int,
+        log: structlog.stdlib.BoundLogger,
+        joblog: JobLog,
+    ) -> None:
+        self.attempt = attempt
+        """1 for the first try."""
+        self.log = log
+        self._recorded = recorded
+        self._fact = fact
+        self._joblog = joblog
+        self._started = time.monotonic()
+
+    def facts(self) -> list[facts.AnyFact]:
+        """What is known of this run of the job, in log order, as of the moment the handler was called."""
+        return [recorded.fact for recorded in self._recorded if recorded.fact.run == self._fact.run]
+
+    def elapsed_s(self) -> float:
+        """Seconds since the handler was called."""
+        return round(time.monotonic() - self._started, 3)
+
+    async def report(self, stage: progress.Stage, fraction: float, message: str = "") -> None:
+        """Tell those who watch how far the stage is; lost without harm."""
+        live = progress.LiveProgress(
+            job_id=self._fact.job_id, run=self._fact.run, stage=stage, fraction=round(fraction, 4), message=message
+        )
+        try:
+            await self._joblog.report(live)
+        except _BROKER_AWAY as error:
+            self.log.debug("progress_not_sent", error=repr(error))
+
+
+Handler = Callable[[facts.AnyFact, Work], Awaitable[Sequence[facts.Fact]]]
+
+
+class Settler:
+    """Runs one stage's handler on each message and settles the message."""
+
+    def __init__(
+        self,
+        durable: topology.Durable,
+        numbers: topology.Numbers,
+        handler: Handler,
+        joblog: JobLog,
+        handbacks: Handbacks,
+    ) -> None:
+        self._durable = durable
+        self._numbers = numbers
+        self._handler = handler
+        self._joblog = joblog
+        self._handbacks = handbacks
+        self._running: set[asyncio.Task[Sequence[facts.Fact]]] = set()
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    async def hand_back(self) -> None:
+        """Stop taking messages and give back those in hand. Returns when all are settled, or after 10 s."""
+        self._stopping = True
+        for task in list(self._running):
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), _HAND_BACK_S)
+
+    async def __call__(self, body: bytes, message: NatsMessage) -> None:
+        """Settle one message. Never raises while the broker is there; if it is away, redelivery settles."""
+        metadata = message.raw_message.metadata
+        seq = metadata.sequence.stream
+        if self._stopping:
+            # Not at once: this process still pulls for a moment and would only get it again.
+            await _quietly(self._return(message, seq, delay_s=_LATE_HAND_BACK_DELAY_S))
+            return
+        self._in_hand += 1
+        self._idle.clear()
+        log = telemetry.logger(stage=self._durable.name, stream_seq=seq)
+        try:
+            try:
+                fact = facts.decode(body)
+            except msgspec.MsgspecError as error:
+                log.error("poison_dropped", subject=message.raw_message.subject, error=str(error))
+                await message.ack()
+                return
+            tries = metadata.num_delivered - await self._handbacks.count(
+                self._durable.name, seq, metadata.num_delivered
+            )
+            log = log.bind(job_id=fact.job_id, run=fact.run, fact=facts.name(fact), attempt=tries)
+            started = time.monotonic()
+            outcome = await self._outcome(fact, message, tries, log)
+            await self._apply(outcome, fact, message, seq, tries, log)
+            log.info(type(outcome).__name__.lower(), seconds=round(time.monotonic() - started, 3), **_said(outcome))
+        except LogFull:
+            log.error("log_full")
+            await _quietly(message.nack(delay=self._numbers.retry_delay(1)))
+        except _BROKER_AWAY as error:
+            log.warning("not_settled", error=repr(error))
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._idle.set()
+
+    async def _outcome(
+        self, fact: facts.AnyFact, message: NatsMessage, tries: int, log: structlog.stdlib.BoundLogger
+    ) -> Outcome:
+        if tries > self._numbers.retries + 1:
+            return Fail(FailureCode.WORKER_LOST, f"{tries - 1} workers did not come back")
+        recorded = await self._joblog.facts_of(fact.job_id)
+        ended = next((entry.fact for entry in recorded if entry.fact.run == fact.run and _ends(entry.fact)), None)
+        if ended is not None and not _ends(fact):
+            return Drop(f"the run is {facts.name(ended)}")
+        work = Work(fact=fact, recorded=recorded, attempt=tries, log=log, joblog=self._joblog)
+        task = asyncio.ensure_future(self._handler(fact, work))
+        self._running.add(task)
+        try:
+            async with heartbeat(
+                message.in_progress, every_s=self._numbers.heartbeat_s, ceiling_s=self._durable.ceiling_s
+            ):
+                return Done(await task)
+        except asyncio.CancelledError:
+            if self._stopping:
+                return HandBack()
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where whatever a handler raises becomes an outcome
+            return self._after(error, tries, log)
+        finally:
+            self._running.discard(task)
+
+    def _after(self, error: Exception, tries: int, log: structlog.stdlib.BoundLogger) -> Outcome:
+        last = tries > self._numbers.retries
+        match error:
+            case Cancelled():
+                return Drop("the engine was told to stop")
+            case Permanent():
+                code, detail = error.code, error.detail
+                last = True
+            case Retryable():
+                code, detail = error.code, error.detail
+            case LogFull() | nats.errors.Error() | nats.js.errors.Error():
+                raise error  # before TimeoutError: nats.errors.TimeoutError is one
+            case TimeoutError():
+                code, detail = FailureCode.TIMED_OUT, f"over {self._durable.ceiling_s:.0f} s"
+            case StoreFull():
+                code, detail = FailureCode.STORE_FULL, str(error)
+            case Missing():
+                code, detail = FailureCode.SOURCE_MISSING, str(error)
+                last = True
+            case _:
+                code, detail = FailureCode.INTERNAL, ""
+                log.error("handler_crashed", exc_info=error)
+        if last:
+            return Fail(code, detail)
+        return Retry(self._numbers.retry_delay(tries), code)
+
+    async def _apply(
+        self,
+        outcome: Outcome,
+        fact: facts.AnyFact,
+        message: NatsMessage,
+        seq: int,
+        tries: int,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        match outcome:
+            case Done(published):
+                for result in published:
+                    await self._joblog.append(result)
+                await message.ack()
+            case Retry(delay_s):
+                await message.nack(delay=delay_s)
+            case Fail(code, detail):
+                reference = uuid.uuid4().hex[:12]
+                log.error("job_failed", reference=reference, code=code, detail=detail)
+                await self._joblog.append(
+                    facts.JobFailed(
+                        job_id=fact.job_id,
+                        run=fact.run,
+                        owner=fact.owner,
+                        at=datetime.now(UTC),
+                        code=code,
+                        stage=self._durable.name,
+                        reference=reference,
+                        attempts=tries,
+                        detail=detail,
+                    )
+                )
+                await message.ack()
+            case Drop():
+                await message.ack()
+            case HandBack():
+                await self._return(message, seq, delay_s=None)
+
+    async def _return(self, message: NatsMessage, seq: int, *, delay_s: float | None) -> None:
+        await self._handbacks.add(self._durable.name, seq)
+        await message.nack(delay=delay_s)
+
+
+def _ends(fact: facts.AnyFact) -> bool:
+    return isinstance(fact, facts.JobCompleted | facts.JobFailed | facts.JobCancelled | facts.JobExpired)
+
+
+def _said(outcome: Outcome) -> dict[str, object]:
+    match outcome:
+        case Done(published):
+            return {"published": [facts.name(fact) for fact in published]}
+        case Retry(delay_s, code):
+            return {"delay_s": delay_s, "code": code}
+        case Fail(code):
+            return {"code": code}
+        case Drop(reason):
+            return {"reason": reason}
+        case HandBack():
+            return {}
+
+
+async def _quietly(settling: Awaitable[None]) -> None:
+    try:
+        await settling
+    except _BROKER_AWAY:
+        return

@@ -1,0 +1,162 @@
+"""Artifacts: immutable files under keys, on a disk or in a bucket (obstore).
+
+A key is written once and whole: a reader sees all of a file or none of it, and of two writers of one key the first
+wins, so a retry can never change a result that somebody has read.
+"""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import obstore
+import obstore.exceptions
+import obstore.store
+
+from contracts.artifacts import ArtifactRef
+
+_PART_BYTES = 8 << 20
+
+
+class StoreFull(Exception):
+    """The store has no room for the file."""
+
+
+class Missing(Exception):
+    """There is no artifact under the key."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of an artifact. `made_at` is an RFC 3339 time, `etag` quotes nothing."""
+
+    key: str
+    bytes: int
+    made_at: Any
+    etag: str
+
+
+class Store:
+    """The artifact store of an `ARTIFACTS_URL`."""
+
+    def __init__(self, url: str) -> None:
+        self._folder = Path(unquote(urlsplit(url).path)) if url.startswith("file://") else None
+        if self._folder is not None:
+            self._store: Any = obstore.store.LocalStore(self._folder, automatic_cleanup=True, mkdir=True)
+        else:
+            self._store = obstore.store.from_url(url)
+
+    async def find(self, key: str) -> Stored | None:
+        """The artifact under the key, None where there is none."""
+        try:
+            meta = await obstore.head_async(self._store, key)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return None
+        return Stored(
+            key=key, bytes=meta["size"], made_at=meta["last_modified"], etag=(meta["e_tag"] or key).strip('"')
+        )
+
+    async def put(self, key: str, content: bytes) -> int:
+        """Store a small file unless the key exists. Returns the bytes stored. Raises StoreFull."""
+        with _full_disk(), suppress(FileExistsError, obstore.exceptions.AlreadyExistsError):
+            await obstore.put_async(self._store, key, content, mode="create")
+        return len(content)
+
+    async def put_file(self, key: str, path: Path) -> int:
+        """Store a file from the disk unless the key exists. Returns the bytes stored. Raises StoreFull."""
+        if (found := await self.find(key)) is not None:
+            return found.bytes
+        with _full_disk():
+            await obstore.put_async(self._store, key, path, chunk_size=_PART_BYTES)
+        return path.stat().st_size
+
+    async def put_stream(self, key: str, blocks: AsyncIterator[bytes]) -> ArtifactRef:
+        """Store a stream of unknown length, hashed on the way; nothing is left where it breaks. Raises StoreFull."""
+        sha256 = hashlib.sha256()
+        total = 0
+
+        async def hashed() -> AsyncIterator[bytes]:
+            nonlocal total
+            async for block in blocks:
+                sha256.update(block)
+                total += len(block)
+                yield block
+
+        with _full_disk():
+            await obstore.put_async(self._store, key, hashed(), chunk_size=_PART_BYTES)
+        return ArtifactRef(key=key, digest=sha256.hexdigest(), bytes=total)
+
+    async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes `start` to `end` (exclusive) of an artifact. Raises Missing."""
+        try:
+            if start or end is not None:
+                if end is None:
+                    end = (await obstore.head_async(self._store, key))["size"]
+                return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
+            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+        except (FileNotFoundError, obstore.exceptions.NotFoundError) as error:
+            raise Missing(key) from error
+
+    async def stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of an artifact in blocks. Raises Missing before the first."""
+        options: Any = {} if not start and end is None else {"range": (start, end) if end else {"offset": start}}
+        try:
+            found = await obstore.get_async(self._store, key, options=options)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError) as error:
+            raise Missing(key) from error
+        async for block in found.stream(min_chunk_size=1 << 20):
+            yield bytes(block)
+
+    @asynccontextmanager
+    async def local(self, key: str) -> AsyncIterator[Path]:
+        """The artifact as a file to read: the stored file itself on a disk, a temporary copy of one in a bucket."""
+        if self._folder is not None:
+            path = self._folder / key
+            if not path.is_file():
+                raise Missing(key)
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="subtide-") as folder:
+            path = Path(folder) / "artifact"
+            with path.open("wb") as file:
+                async for block in self.stream(key):
+                    await asyncio.to_thread(file.write, block)
+            yield path
+
+    @asynccontextmanager
+    async def workspace(self) -> AsyncIterator[Path]:
+        """A private temporary folder, on the store's own disk where it has one; gone afterwards."""
+        parent = None
+        if self._folder is not None:
+            parent = self._folder.parent / "tmp"
+            parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = Path(tempfile.mkdtemp(prefix="work-", dir=parent))
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def delete(self, key: str) -> None:
+        """Remove an artifact; one that is not there is removed."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return
+
+
+class _full_disk:
+    """Turns a store's "no space left" into StoreFull. object_store has no error of its own for it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and any(
+            mark in str(error) for mark in ("No space left", "os error 28", "Disk quota", "os error 27", "os error 122")
+        ):
+            raise StoreFull("the artifact store is full") from error

@@ -1,0 +1,1 @@
+"""What all services agree on: facts, subjects, topology, artifacts, progress, failures. Imports nothing of ours."""

@@ -1,0 +1,199 @@
+"""The facts of a job: what has happened, in the past tense, as stored in the stream `JOBS`.
+
+A fact grows by optional fields only; a breaking change is a new fact (docs/adr/0001). Bodies are plain JSON, told
+apart by the field `fact`.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from contracts.artifacts import ArtifactRef
+from contracts.failures import FailureCode
+from contracts.parameters import Parameters
+from contracts.transcript import Chunk, MediaFacts
+
+
+class StageReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a stage came to its result; gathered into the receipt of the job."""
+
+    engine: str
+    seconds: float
+    attempts: int = 1
+    cached_at: datetime | None = None
+    """When the artifact that was found was made; None where the stage worked."""
+    skipped: bool = False
+
+
+class Caption(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of live transcript, seconds from the start of the recording."""
+
+    start: float
+    end: float
+    text: str
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact"):
+    """What every fact says: whose job, which run of it, and when it became true."""
+
+    job_id: str
+    run: int
+    owner: str
+    at: datetime
+
+
+class NumberedFact(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact that a run has several of."""
+
+    n: int
+
+
+class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="accepted"):
+    """The gateway has the whole recording and answers for the job."""
+
+    filename: str
+    source: ArtifactRef
+    parameters: Parameters
+    token_sha256: str
+    tier: int = 0
+    """Lower starts earlier."""
+    cached_at: datetime | None = None
+    """When a job of the same file and parameters was completed, if its result is still stored."""
+
+
+class JobStarted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="started"):
+    """The dispatcher gave the job a place."""
+
+    filename: str
+    source: ArtifactRef
+    parameters: Parameters
+
+
+class AudioExtracted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="extracted"):
+    """The sound is there: 16 kHz mono s16 WAV."""
+
+    audio: ArtifactRef
+    peaks: ArtifactRef
+    media: MediaFacts
+    parameters: Parameters
+    receipt: StageReceipt
+
+
+class TranscriptionPlanned(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="planned"):
+    """Which speech there is, in which language, in how many chunks."""
+
+    plan: ArtifactRef
+    chunks: int
+    chunk_speech_s: list[float]
+    """Seconds of speech in each chunk: the weight of the chunk in the job's progress."""
+    language: str | None
+    language_probability: float | None
+    language_source: str
+    speech_s: float
+    receipt: StageReceipt
+
+
+class ChunkRequested(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="chunk-requested"):
+    """A chunk may be transcribed now."""
+
+    chunk: Chunk
+    chunks: int
+    language: str | None
+    audio: ArtifactRef
+    plan: ArtifactRef
+    parameters: Parameters
+
+
+class ChunkTranscribed(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="chunk-transcribed"):
+    """The words of one chunk are stored; `captions` carries the text for those who watch."""
+
+    segments: ArtifactRef
+    captions: list[Caption]
+    receipt: StageReceipt
+
+
+class SpeakersDiarized(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="diarized"):
+    """Who spoke when; `turns` is None where the job did not ask."""
+
+    turns: ArtifactRef | None
+    speakers: int
+    receipt: StageReceipt
+
+
+class JobCompleted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="completed"):
+    """The subtitles are stored. `results` maps a format (srt, vtt, json, txt) to its artifact."""
+
+    results: dict[str, ArtifactRef]
+    language: str | None
+    duration_s: float
+    speakers: int
+    words: int
+    warnings: list[str] = []
+    cached: bool = False
+    """Whether every stage found its result stored."""
+    cached_at: datetime | None = None
+    receipt: StageReceipt
+
+
+class JobFailed(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="failed"):
+    """The run ended without subtitles. `reference` finds the stack trace in the log."""
+
+    code: FailureCode
+    stage: str
+    reference: str
+    attempts: int
+    detail: str = ""
+
+
+class JobCancelled(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="cancelled"):
+    """The owner no longer wants the run."""
+
+
+class JobExpired(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="expired"):
+    """The job has been kept as long as promised."""
+
+
+class ShareMinted(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="share-minted"):
+    """A read-only token exists for the job."""
+
+    token_sha256: str
+
+
+class ShareRevoked(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="share-revoked"):
+    """The read-only token of the same number is void."""
+
+
+AnyFact = (
+    JobAccepted
+    | JobStarted
+    | AudioExtracted
+    | TranscriptionPlanned
+    | ChunkRequested
+    | ChunkTranscribed
+    | SpeakersDiarized
+    | JobCompleted
+    | JobFailed
+    | JobCancelled
+    | JobExpired
+    | ShareMinted
+    | ShareRevoked
+)
+
+_decoder: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
+
+
+def decode(body: bytes) -> AnyFact:
+    """The fact in a message body. Raises msgspec.MsgspecError on anything else."""
+    return _decoder.decode(body)
+
+
+def encode(fact: Fact) -> bytes:
+    """Plain JSON, fields in order, so that equal facts are equal bytes."""
+    return msgspec.json.encode(fact, order="deterministic")
+
+
+def name(fact: Fact | type[Fact]) -> str:
+    """The word for a fact in subjects, tables and metrics, e.g. `chunk-transcribed`."""
+    tag = fact.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag

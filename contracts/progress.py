@@ -1,0 +1,273 @@
+"""The state of a job as a function of its facts: the one fold behind the API, the websocket, the projection and the
+command line.
+
+`fold` accepts facts in log order; a fact that came before is without effect, and progress never falls within a run.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from contracts import facts, failures
+from contracts.artifacts import ArtifactRef
+from contracts.parameters import Parameters
+from contracts.transcript import MediaFacts
+
+
+class Status(StrEnum):
+    """Where a job is in its life."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run is over."""
+        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+class Stage(StrEnum):
+    """Stage names for users."""
+
+    QUEUED = "queued"
+    EXTRACTING = "extracting"
+    TRANSCRIBING = "transcribing"
+    DIARIZING = "diarizing"
+    GENERATING = "generating"
+    COMPLETE = "complete"
+
+
+WORK = (Stage.EXTRACTING, Stage.TRANSCRIBING, Stage.DIARIZING, Stage.GENERATING)
+"""The stages that take time, each with a bar of its own."""
+
+_WEIGHT = {Stage.EXTRACTING: 5.0, Stage.TRANSCRIBING: 55.0, Stage.DIARIZING: 35.0, Stage.GENERATING: 5.0}
+_PLANNED = 0.1
+"""Share of transcription that planning is taken to be."""
+
+SENTENCES = {
+    Stage.QUEUED: "Waiting for a free place",
+    Stage.EXTRACTING: "Reading the sound",
+    Stage.TRANSCRIBING: "Writing down what is said",
+    Stage.DIARIZING: "Finding out who speaks",
+    Stage.GENERATING: "Making the subtitles",
+    Stage.COMPLETE: "Done",
+}
+
+
+class LiveProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stage's word on how far it is, between its facts; lossy by design."""
+
+    job_id: str
+    run: int
+    stage: Stage
+    fraction: float
+    message: str = ""
+    queue_position: int | None = None
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A read-only token of a job."""
+
+    n: int
+    token_sha256: str
+    minted_at: datetime
+    revoked: bool = False
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as its facts tell it, up to the stream sequence `seq`."""
+
+    job_id: str
+    owner: str
+    run: int
+    seq: int
+    filename: str
+    source: ArtifactRef
+    parameters: Parameters
+    token_sha256: str
+    status: Status
+    stage_fractions: dict[Stage, float]
+    accepted_at: datetime
+    tier: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cached: bool = False
+    cached_at: datetime | None = None
+    media: MediaFacts | None = None
+    language: str | None = None
+    speakers: int | None = None
+    words: int | None = None
+    warnings: list[str] = []
+    chunk_speech_s: list[float] | None = None
+    chunks_done: list[int] = []
+    queue_position: int | None = None
+    results: dict[str, ArtifactRef] = {}
+    peaks: ArtifactRef | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_reference: str | None = None
+    shares: list[Share] = []
+
+    @property
+    def progress(self) -> float:
+        """Per cent of the whole job, 0 to 100."""
+        if self.status is Status.COMPLETED:
+            return 100.0
+        stages = [stage for stage in WORK if stage is not Stage.DIARIZING or self.parameters.diarize]
+        done = sum(_WEIGHT[stage] * self.stage_fractions.get(stage, 0.0) for stage in stages)
+        return round(100.0 * done / sum(_WEIGHT[stage] for stage in stages), 1)
+
+    @property
+    def progress_stage(self) -> Stage:
+        """The one stage a user is told; of two that run beside each other, the one that is read first."""
+        if self.status is Status.COMPLETED:
+            return Stage.COMPLETE
+        if self.started_at is None:
+            return Stage.QUEUED
+        for stage in WORK:
+            skipped = stage is Stage.DIARIZING and not self.parameters.diarize
+            if not skipped and self.stage_fractions.get(stage, 0.0) < 1.0:
+                return stage
+        return Stage.GENERATING
+
+    @property
+    def progress_message(self) -> str:
+        """The sentence for the stage."""
+        if self.status is Status.FAILED:
+            return self.error_message or ""
+        if self.status is Status.CANCELLED:
+            return "Cancelled"
+        stage = self.progress_stage
+        if stage is Stage.QUEUED and self.queue_position:
+            return f"{SENTENCES[stage]}: number {self.queue_position} in the queue"
+        if stage is Stage.TRANSCRIBING and self.chunk_speech_s:
+            return f"{SENTENCES[stage]}: part {len(self.chunks_done)} of {len(self.chunk_speech_s)}"
+        return SENTENCES[stage]
+
+
+def fold(view: JobView | None, fact: facts.AnyFact, seq: int) -> JobView | None:
+    """The job after one more fact. None until it is accepted; a fact of an earlier run, or seen before, is no news."""
+    if isinstance(fact, facts.JobAccepted):
+        return _accepted(view, fact, seq)
+    if view is None or seq <= view.seq:
+        return view
+    shared = _shared(view, fact)
+    if shared is not None:
+        return msgspec.structs.replace(view, shares=shared, seq=seq)
+    if fact.run != view.run or view.status.terminal:
+        return msgspec.structs.replace(view, seq=seq)
+    return msgspec.structs.replace(view, seq=seq, **_changes(view, fact))
+
+
+def advance(view: JobView, live: LiveProgress) -> JobView:
+    """The job after a word of live progress. It never takes back, and never says that a stage is complete."""
+    if live.run != view.run or view.status.terminal:
+        return view
+    if live.stage is Stage.QUEUED:
+        return view if view.started_at else msgspec.structs.replace(view, queue_position=live.queue_position)
+    known = view.stage_fractions.get(live.stage, 0.0)
+    fractions = view.stage_fractions | {live.stage: max(known, min(live.fraction, 0.99))}
+    return msgspec.structs.replace(view, stage_fractions=fractions)
+
+
+def _accepted(view: JobView | None, fact: facts.JobAccepted, seq: int) -> JobView:
+    if view is not None and fact.run <= view.run:
+        return view
+    return JobView(
+        job_id=fact.job_id,
+        owner=fact.owner,
+        run=fact.run,
+        seq=seq,
+        filename=fact.filename,
+        source=fact.source,
+        parameters=fact.parameters,
+        token_sha256=fact.token_sha256,
+        status=Status.PENDING,
+        stage_fractions={},
+        accepted_at=view.accepted_at if view else fact.at,
+        tier=fact.tier,
+        shares=view.shares if view else [],
+    )
+
+
+def _shared(view: JobView, fact: facts.AnyFact) -> list[Share] | None:
+    if isinstance(fact, facts.ShareMinted):
+        return [*view.shares, Share(n=fact.n, token_sha256=fact.token_sha256, minted_at=fact.at)]
+    if isinstance(fact, facts.ShareRevoked):
+        return [msgspec.structs.replace(share, revoked=True) if share.n == fact.n else share for share in view.shares]
+    return None
+
+
+def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
+    done = view.stage_fractions
+    match fact:
+        case facts.JobStarted():
+            return {"status": Status.PROCESSING, "started_at": fact.at, "queue_position": None}
+        case facts.AudioExtracted():
+            return {
+                "media": fact.media,
+                "peaks": fact.peaks,
+                "warnings": _merged(view.warnings, fact.media.warnings),
+                "stage_fractions": done | {Stage.EXTRACTING: 1.0},
+            }
+        case facts.TranscriptionPlanned():
+            planned = _transcribed(fact.chunk_speech_s, view.chunks_done)
+            return {
+                "language": fact.language,
+                "chunk_speech_s": fact.chunk_speech_s,
+                "stage_fractions": done | {Stage.TRANSCRIBING: max(done.get(Stage.TRANSCRIBING, 0.0), planned)},
+            }
+        case facts.ChunkTranscribed():
+            chunks = sorted({*view.chunks_done, fact.n})
+            fraction = _transcribed(view.chunk_speech_s or [], chunks)
+            return {
+                "chunks_done": chunks,
+                "stage_fractions": done | {Stage.TRANSCRIBING: max(done.get(Stage.TRANSCRIBING, 0.0), fraction)},
+            }
+        case facts.SpeakersDiarized():
+            return {"speakers": fact.speakers, "stage_fractions": done | {Stage.DIARIZING: 1.0}}
+        case facts.JobCompleted():
+            return {
+                "status": Status.COMPLETED,
+                "ended_at": fact.at,
+                "language": fact.language,
+                "speakers": fact.speakers,
+                "words": fact.words,
+                "results": fact.results,
+                "warnings": _merged(view.warnings, fact.warnings),
+                "cached": fact.cached,
+                "cached_at": fact.cached_at,
+                "stage_fractions": dict.fromkeys(WORK, 1.0),
+            }
+        case facts.JobFailed():
+            failure = failures.FAILURES[fact.code]
+            return {
+                "status": Status.FAILED,
+                "ended_at": fact.at,
+                "error_code": str(fact.code),
+                "error_message": f"{failure.sentence} {failure.hint}",
+                "error_reference": fact.reference,
+            }
+        case facts.JobCancelled():
+            return {"status": Status.CANCELLED, "ended_at": fact.at, "queue_position": None}
+        case _:
+            return {}
+
+
+def _transcribed(chunk_speech_s: list[float], chunks_done: list[int]) -> float:
+    """Share of transcription done, by seconds of speech; planning counts, so that a first mark is seen early."""
+    total = sum(chunk_speech_s)
+    if not total:
+        return 1.0 if len(chunks_done) == len(chunk_speech_s) else _PLANNED
+    if len(chunks_done) >= len(chunk_speech_s):
+        return 1.0
+    done = sum(chunk_speech_s[n] for n in chunks_done if n < len(chunk_speech_s))
+    return round(_PLANNED + (1.0 - _PLANNED) * done / total, 4)
+
+
+def _merged(first: list[str], second: list[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))

@@ -1,0 +1,78 @@
+"""Streams, durables and KV buckets, as data; every number of the topology. `subtide provision` makes it so."""
+
+import msgspec
+
+from contracts import subjects
+from contracts.facts import (
+    AudioExtracted,
+    ChunkRequested,
+    ChunkTranscribed,
+    Fact,
+    JobAccepted,
+    JobCancelled,
+    JobCompleted,
+    JobFailed,
+    JobStarted,
+    SpeakersDiarized,
+    TranscriptionPlanned,
+)
+
+JOBS = "JOBS"
+PROGRESS = "PROGRESS"
+DEAD = "DEAD"
+LIVE = subjects.LIVE
+ADMISSION = "admission"
+HANDBACKS = "handbacks"
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers an operator may change (environment: SUBTIDE_<NAME>); tests use shorter ones, never other code."""
+
+    retention_s: float = 7 * 86400.0
+    """How long a finished job is kept."""
+    jobs_max_bytes: int = 1 << 30
+    """Size of the log; a full log refuses new facts instead of forgetting old ones."""
+    replicas: int = 1
+    """Copies of every stream and bucket: 1 on a laptop, 3 in a cluster."""
+    ack_wait_s: float = 90.0
+    """A worker silent for so long has lost its message to another."""
+    heartbeat_s: float = 30.0
+    """How often a worker says that it is still at work."""
+    retries: int = 3
+    """Further tries after the first."""
+    retry_delay_s: float = 2.0
+    """Wait before the first retry; each further one waits `retry_factor` times longer."""
+    retry_factor: float = 4.0
+    max_deliver: int = 25
+    """The wider net: hand-backs at shutdown do not count as tries, but they are deliveries."""
+    window: int = 4
+    """Chunks of one job that may be requested at a time."""
+
+    def retry_delay(self, tries: int) -> float:
+        """Seconds to wait after `tries` failed tries: 2, 8, 32 by default."""
+        return float(self.retry_delay_s * self.retry_factor ** (tries - 1))
+
+
+class Durable(msgspec.Struct, frozen=True, kw_only=True):
+    """One durable pull consumer on `JOBS`: one per stage."""
+
+    name: str
+    wakes_on: tuple[type[Fact], ...]
+    ceiling_s: float
+    """Longest a message may be worked on; a hung engine is killed then, since a heartbeat would keep it for ever."""
+
+    @property
+    def filter_subjects(self) -> list[str]:
+        """What the consumer is sent."""
+        return [subjects.every(fact) for fact in self.wakes_on]
+
+
+DISPATCHER = Durable(name="dispatcher", wakes_on=(JobAccepted, JobCompleted, JobFailed, JobCancelled), ceiling_s=60.0)
+EXTRACTOR = Durable(name="extractor", wakes_on=(JobStarted,), ceiling_s=4 * 3600.0)
+TRANSCRIBER = Durable(name="transcriber", wakes_on=(AudioExtracted, ChunkRequested), ceiling_s=2 * 3600.0)
+DIARIZER = Durable(name="diarizer", wakes_on=(AudioExtracted,), ceiling_s=12 * 3600.0)
+EXPORTER = Durable(
+    name="exporter", wakes_on=(TranscriptionPlanned, ChunkTranscribed, SpeakersDiarized), ceiling_s=1800.0
+)
+
+DURABLES: tuple[Durable, ...] = (DISPATCHER, EXTRACTOR, TRANSCRIBER, DIARIZER, EXPORTER)
