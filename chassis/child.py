@@ -1,7 +1,7 @@
-"""An engine in a child process: it may crash, hang or hog a core, and the service's heartbeat goes on.
+"""Engines in child processes: one may crash, hang or hog a core, and the service's heartbeat goes on.
 
-The child is made at the first call, keeps its models between calls, dies with its parent, and is killed when a call is
-cancelled (a shutdown, a ceiling) because nothing else stops native code.
+A child is made at the first call, keeps its models between calls, dies with its parent, and is killed when its call is
+cancelled (a shutdown, a ceiling), because nothing else stops native code.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 from pebble import ProcessExpired, ProcessPool
 
-from contracts.failures import FailureCode, Retryable
+from chassis import telemetry
+from contracts.failures import EngineError, FailureCode, Retryable
 
 Report = Callable[[float, str], None]
 """What an engine says of itself: a fraction of its work from 0 to 1, and a sentence."""
@@ -37,19 +38,41 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Native threads the child's libraries may use; 0 leaves it to them."""
     fresh: bool = False
     """A new process for every call, where one call must not see what another left behind."""
+    nice: int = 5
+    """By how much an engine stands back: the event loops of the services come first."""
 
 
-class EngineProcess:
-    """One child process and its engine; calls are served one at a time."""
+class EnginePool:
+    """`workers` child processes with an engine each; a child serves one call at a time."""
 
-    def __init__(self, spec: EngineSpec, *, crash_code: FailureCode = FailureCode.WORKER_LOST) -> None:
+    def __init__(self, spec: EngineSpec, *, workers: int, crash_code: FailureCode = FailureCode.WORKER_LOST) -> None:
         self._spec = spec
+        self._workers = workers
+        self._identities: dict[tuple[str, ...], str] = {}
+        self._warming: asyncio.Task[None] | None = None
         self._crash_code = crash_code
         self._calls = itertools.count()
         self._reports: dict[int, Callable[[float, str], Awaitable[None]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._receiver: Connection | None = None
         self._pool: ProcessPool | None = None
+
+    def warm_up(self, *arguments: str) -> None:
+        """Load the models now, in the background, so that the first job need not wait for them."""
+
+        async def load() -> None:
+            try:
+                await self.identity(*arguments)
+            except EngineError as error:
+                telemetry.logger().error("engine_not_ready", engine=self._spec.target, error=str(error))
+
+        self._warming = asyncio.ensure_future(load())
+
+    async def identity(self, *arguments: str) -> str:
+        """What the engine calls itself: everything but its inputs and parameters that could change a result."""
+        if arguments not in self._identities:
+            self._identities[arguments] = await self.call("identity", *arguments)
+        return self._identities[arguments]
 
     async def call(
         self,
@@ -58,7 +81,7 @@ class EngineProcess:
         report: Callable[[float, str], Awaitable[None]] | None = None,
         **options: Any,
     ) -> Any:
-        """Call a method of the engine and await its result; `report`, if given, hears of its progress.
+        """Call a method of an engine and await its result; `report`, if given, hears of its progress.
 
         Raises what the engine raises, and Retryable where the child died. Cancelling kills the child.
         """
@@ -77,7 +100,9 @@ class EngineProcess:
             self._reports.pop(call, None)
 
     async def close(self) -> None:
-        """Kill the child. The next call would make another."""
+        """Kill the children. The next call would make others."""
+        if self._warming is not None:
+            self._warming.cancel()
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
@@ -89,7 +114,7 @@ class EngineProcess:
         if self._pool is None:
             self._receiver, sender = multiprocessing.Pipe(duplex=False)
             self._pool = ProcessPool(
-                max_workers=1,
+                max_workers=self._workers,
                 max_tasks=1 if self._spec.fresh else 0,
                 context=multiprocessing.get_context("spawn"),
                 initializer=_initialise,
@@ -121,7 +146,7 @@ def _initialise(spec: EngineSpec, sender: Connection, parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
             os._exit(1)  # it died before we asked to be told
-    os.nice(5)  # the event loops of the services come first
+    os.nice(spec.nice)
     if spec.threads:
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[variable] = str(spec.threads)

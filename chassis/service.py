@@ -6,8 +6,9 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
-import msgspec
 from faststream import FastStream
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
 
 from chassis import telemetry
 from chassis.broker import make_broker, subscribe, until_provisioned
@@ -22,12 +23,17 @@ Serve = Callable[[Mapping[str, str], asyncio.Event], Awaitable[None]]
 """A service: serves from an environment until the event is set."""
 
 
-class Chassis(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handler may stand on."""
+class Connected:
+    """What a handler may stand on, once there is a connection."""
 
-    joblog: JobLog
-    store: Store
-    admission: object
+    def __init__(self, client: Client, store: Store) -> None:
+        self.joblog = JobLog(client)
+        self.store = store
+        self._js = client.jetstream()
+
+    async def bucket(self, name: str) -> KeyValue:
+        """A KV bucket of the topology."""
+        return await self._js.key_value(name)
 
 
 async def serve_stage(
@@ -36,11 +42,11 @@ async def serve_stage(
     *,
     durable: topology.Durable,
     workers: int,
-    build: Callable[[JobLog, Store, AsyncExitStack], Awaitable[Handler]],
+    build: Callable[[Connected, AsyncExitStack], Awaitable[Handler]],
 ) -> None:
     """Consume a durable until `stop`, then hand back what is in work.
 
-    `build` makes the handler once connected; what it puts on the stack is closed last.
+    `build` makes the handler once connected; what it puts on the stack is closed after the hand-back.
     """
     connections = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
@@ -50,10 +56,10 @@ async def serve_stage(
         client = await broker.connect()
         stack.push_async_callback(broker.stop)
         await until_provisioned(client, durable)
-        joblog = JobLog(client)
-        handbacks = Handbacks(await client.jetstream().key_value(topology.HANDBACKS))
-        handler = await build(joblog, Store(connections.artifacts_url), stack)
-        settler = Settler(durable, numbers, handler, joblog, handbacks)
+        connected = Connected(client, Store(connections.artifacts_url))
+        handbacks = Handbacks(await connected.bucket(topology.HANDBACKS))
+        handler = await build(connected, stack)
+        settler = Settler(durable, numbers, handler, connected.joblog, handbacks)
         subscribe(broker, durable, settler, workers=workers)
         app = FastStream(broker, logger=None)
         await app.start()

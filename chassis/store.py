@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -20,6 +21,8 @@ import obstore.exceptions
 import obstore.store
 
 from contracts.artifacts import ArtifactRef
+
+R = TypeVar("R")
 
 _PART_BYTES = 8 << 20
 
@@ -33,11 +36,11 @@ class Missing(Exception):
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store knows of an artifact. `made_at` is an RFC 3339 time, `etag` quotes nothing."""
+    """What the store knows of an artifact. `etag` is without quotes."""
 
     key: str
     bytes: int
-    made_at: Any
+    made_at: datetime
     etag: str
 
 
@@ -66,6 +69,17 @@ class Store:
         with _full_disk(), suppress(FileExistsError, obstore.exceptions.AlreadyExistsError):
             await obstore.put_async(self._store, key, content, mode="create")
         return len(content)
+
+    async def put_record(self, key: str, record: object) -> int:
+        """Store something as JSON unless the key exists. Returns the bytes stored. Raises StoreFull."""
+        return await self.put(key, msgspec.json.encode(record, order="deterministic"))
+
+    async def record(self, key: str, kind: type[R]) -> tuple[R, Stored] | None:
+        """What was stored as JSON under a key, and when; None where nothing is. The question every stage asks first."""
+        found = await self.find(key)
+        if found is None:
+            return None
+        return msgspec.json.decode(await self.get(key), type=kind), found
 
     async def put_file(self, key: str, path: Path) -> int:
         """Store a file from the disk unless the key exists. Returns the bytes stored. Raises StoreFull."""

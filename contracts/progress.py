@@ -45,7 +45,7 @@ WORK = (Stage.EXTRACTING, Stage.TRANSCRIBING, Stage.DIARIZING, Stage.GENERATING)
 """The stages that take time, each with a bar of its own."""
 
 _WEIGHT = {Stage.EXTRACTING: 5.0, Stage.TRANSCRIBING: 55.0, Stage.DIARIZING: 35.0, Stage.GENERATING: 5.0}
-_PLANNED = 0.1
+PLANNED_SHARE = 0.1
 """Share of transcription that planning is taken to be."""
 
 SENTENCES = {
@@ -262,11 +262,11 @@ def _transcribed(chunk_speech_s: list[float], chunks_done: list[int]) -> float:
     """Share of transcription done, by seconds of speech; planning counts, so that a first mark is seen early."""
     total = sum(chunk_speech_s)
     if not total:
-        return 1.0 if len(chunks_done) == len(chunk_speech_s) else _PLANNED
+        return 1.0 if len(chunks_done) == len(chunk_speech_s) else PLANNED_SHARE
     if len(chunks_done) >= len(chunk_speech_s):
         return 1.0
     done = sum(chunk_speech_s[n] for n in chunks_done if n < len(chunk_speech_s))
-    return round(_PLANNED + (1.0 - _PLANNED) * done / total, 4)
+    return round(PLANNED_SHARE + (1.0 - PLANNED_SHARE) * done / total, 4)
 
 
 def _merged(first: list[str], second: list[str]) -> list[str]:

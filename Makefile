@@ -1,0 +1,42 @@
+# Every target carries its one-line doc; `make` lists them. Nothing is needed beforehand but Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+export FILE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test check quality bench lock clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## Make .venv, install everything, pull the models. Safe to repeat and to interrupt.
+	@$(PYTHON) setup_venv.py
+	@$(BIN)/subtide models pull
+	@$(BIN)/subtide assets pull
+
+run: setup ## Transcribe FILE=talk.mp4 (default: a sample call) and write .srt .vtt .json .txt beside it.
+	@$(BIN)/subtide run $${FILE:+"$$FILE"}
+
+up: setup ## Start the whole stack on this machine and leave it running until Ctrl-C.
+	@$(BIN)/subtide up
+
+test: setup ## The default tests: unit, contract, integration, one real end-to-end run.
+	@$(BIN)/pytest
+
+check: setup ## Lint, format, strict types, import rules.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+quality: setup ## Word and diarization error rates of the pipeline beside the plain script (MEDIA=folder).
+	@$(BIN)/python -m benchmarks.quality $(MEDIA)
+
+bench: setup ## Speed and memory of the pipeline beside the plain script, in one run (MEDIA=folder).
+	@$(BIN)/python -m benchmarks.speed $(MEDIA)
+
+lock: setup ## Write constraints.txt from what is installed.
+	@$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+
+clean: ## Remove .venv and caches; jobs and models stay.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,74 @@
+"""Media in, 16 kHz mono WAV, waveform peaks and media facts out."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from chassis.child import EnginePool
+from chassis.settle import Work
+from chassis.store import Missing, Store
+from contracts import facts, progress
+from contracts.artifacts import ArtifactRef, cache_key, recipe_digest
+from contracts.failures import FailureCode, Permanent
+from contracts.transcript import MediaFacts
+
+STAGE = "extractor"
+
+
+class Extraction:
+    """Wakes on `started`. The media facts are stored last: where they are, the WAV and the peaks are too."""
+
+    def __init__(self, store: Store, engine: EnginePool) -> None:
+        self._store = store
+        self._engine = engine
+
+    async def __call__(self, fact: facts.AnyFact, work: Work) -> Sequence[facts.Fact]:
+        """Returns `extracted`."""
+        assert isinstance(fact, facts.JobStarted)
+        identity = await self._engine.identity()
+        digest = recipe_digest(STAGE, identity, {}, [fact.source.digest])
+        wav, peaks, facts_key = (
+            cache_key(fact.owner, STAGE, digest, suffix) for suffix in ("wav", "peaks.json", "media.json")
+        )
+        cached_at = None
+        if (found := await self._store.record(facts_key, MediaFacts)) is not None:
+            media, cached_at = found[0], found[1].made_at
+        else:
+            media = await self._extract(fact, work, wav, peaks)
+            await self._store.put_record(facts_key, media)
+        return [
+            facts.AudioExtracted(
+                job_id=fact.job_id,
+                run=fact.run,
+                owner=fact.owner,
+                at=datetime.now(UTC),
+                audio=await self._ref(wav, digest),
+                peaks=await self._ref(peaks, digest),
+                media=media,
+                parameters=fact.parameters,
+                receipt=facts.StageReceipt(
+                    engine=identity, seconds=work.elapsed_s(), attempts=work.attempt, cached_at=cached_at
+                ),
+            )
+        ]
+
+    async def _extract(self, fact: facts.JobStarted, work: Work, wav: str, peaks: str) -> MediaFacts:
+        async def report(fraction: float, message: str) -> None:
+            await work.report(progress.Stage.EXTRACTING, fraction, message)
+
+        async with self._store.workspace() as folder:
+            try:
+                async with self._store.local(fact.source.key) as source:
+                    media: MediaFacts = await self._engine.call(
+                        "extract", source, folder / "audio.wav", folder / "peaks.json", report=report
+                    )
+            except Missing as error:
+                raise Permanent(FailureCode.SOURCE_MISSING, fact.source.key) from error
+            await self._store.put_file(wav, folder / "audio.wav")
+            await self._store.put_file(peaks, folder / "peaks.json")
+        return media
+
+    async def _ref(self, key: str, digest: str) -> ArtifactRef:
+        found = await self._store.find(key)
+        if found is None:
+            raise Missing(key)
+        return ArtifactRef(key=key, digest=digest, bytes=found.bytes)
