@@ -45,7 +45,6 @@ class Transcription:
         options = {
             "language": asked.language,
             "force_language": asked.force_language,
-            "multilingual": asked.multilingual,
         }
         digest = recipe_digest(PLAN, identity, options, [fact.audio.digest])
         key = cache_key(fact.owner, PLAN, digest, "plan.json")
