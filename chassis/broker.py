@@ -16,6 +16,8 @@ from contracts import topology
 
 _PULL_S = 5.0
 _ABSENT_POLL_S = 1.0
+_AFTER_HAND_BACK_S = 0.1
+"""FastStream would wait for handlers to end; ours have handed back by then."""
 
 CONNECT_OPTIONS: dict[str, Any] = {
     "allow_reconnect": True,
@@ -30,7 +32,13 @@ CONNECT_OPTIONS: dict[str, Any] = {
 def make_broker(nats_url: str, service: str, **options: Any) -> NatsBroker:
     """A FastStream broker that is not connected yet."""
     return NatsBroker(
-        nats_url, name=f"subtide-{service}", serializer=MsgSpecSerializer(), logger=None, **CONNECT_OPTIONS, **options
+        nats_url,
+        name=f"subtide-{service}",
+        serializer=MsgSpecSerializer(),
+        logger=None,
+        graceful_timeout=_AFTER_HAND_BACK_S,
+        **CONNECT_OPTIONS,
+        **options,
     )
 
 

@@ -41,7 +41,6 @@ def _streams(numbers: Numbers) -> list[api.StreamConfig]:
             compression=api.StoreCompression.S2,
             allow_direct=True,
             allow_msg_ttl=True,
-            allow_msg_schedules=True,
             republish=api.RePublish(src="job.>", dest=f"{topology.LIVE}.job.>"),
         ),
         api.StreamConfig(

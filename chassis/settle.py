@@ -57,7 +57,10 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class HandBack(msgspec.Struct, frozen=True):
-    """We are shutting down: nak at once, and it does not count as a try."""
+    """No fault of the job (we shut down, a disk is full): nak, and it does not count as a try."""
+
+    reason: str
+    delay_s: float | None = None
 
 
 Outcome = Done | Retry | Fail | Drop | HandBack
@@ -139,10 +142,6 @@ class Settler:
         """Settle one message. Never raises while the broker is there; if it is away, redelivery settles."""
         metadata = message.raw_message.metadata
         seq = metadata.sequence.stream
-        if self._stopping:
-            # Not at once: this process still pulls for a moment and would only get it again.
-            await _quietly(self._return(message, seq, delay_s=_LATE_HAND_BACK_DELAY_S))
-            return
         self._in_hand += 1
         self._idle.clear()
         log = telemetry.logger(stage=self._durable.name, stream_seq=seq)
@@ -159,17 +158,20 @@ class Settler:
             log = log.bind(job_id=fact.job_id, run=fact.run, fact=facts.name(fact), attempt=tries)
             started = time.monotonic()
             outcome = await self._outcome(fact, message, tries, log)
-            await self._apply(outcome, fact, message, seq, tries, log)
+            try:
+                await self._apply(outcome, fact, message, seq, tries, log)
+            except LogFull as error:
+                outcome = HandBack(str(error), self._numbers.full_wait_s)
+                await self._apply(outcome, fact, message, seq, tries, log)
             log.info(type(outcome).__name__.lower(), seconds=round(time.monotonic() - started, 3), **_said(outcome))
-        except LogFull:
-            log.error("log_full")
-            await _quietly(message.nack(delay=self._numbers.retry_delay(1)))
         except _BROKER_AWAY as error:
             log.warning("not_settled", error=repr(error))
         finally:
             self._in_hand -= 1
             if not self._in_hand:
                 self._idle.set()
+        if self._stopping:
+            await asyncio.Event().wait()  # never pull again: the broker's stop ends this task
 
     async def _outcome(
         self, fact: facts.AnyFact, message: NatsMessage, tries: int, log: structlog.stdlib.BoundLogger
@@ -180,6 +182,9 @@ class Settler:
         ended = next((entry.fact for entry in recorded if entry.fact.run == fact.run and _ends(entry.fact)), None)
         if ended is not None and not _ends(fact):
             return Drop(f"the run is {facts.name(ended)}")
+        if self._stopping:
+            # Not at once: another worker of this process may still pull, and would only get it again.
+            return HandBack("shutdown", _LATE_HAND_BACK_DELAY_S)
         work = Work(fact=fact, recorded=recorded, attempt=tries, log=log, joblog=self._joblog)
         task = asyncio.ensure_future(self._handler(fact, work))
         self._running.add(task)
@@ -190,7 +195,7 @@ class Settler:
                 return Done(await task)
         except asyncio.CancelledError:
             if self._stopping:
-                return HandBack()
+                return HandBack("shutdown")
             raise
         except Exception as error:  # noqa: BLE001 - the one place where whatever a handler raises becomes an outcome
             return self._after(error, tries, log)
@@ -207,12 +212,12 @@ class Settler:
                 last = True
             case Retryable():
                 code, detail = error.code, error.detail
-            case LogFull() | nats.errors.Error() | nats.js.errors.Error():
+            case LogFull() | StoreFull():
+                return HandBack(str(error), self._numbers.full_wait_s)
+            case nats.errors.Error() | nats.js.errors.Error():
                 raise error  # before TimeoutError: nats.errors.TimeoutError is one
             case TimeoutError():
                 code, detail = FailureCode.TIMED_OUT, f"over {self._durable.ceiling_s:.0f} s"
-            case StoreFull():
-                code, detail = FailureCode.STORE_FULL, str(error)
             case Missing():
                 code, detail = FailureCode.SOURCE_MISSING, str(error)
                 last = True
@@ -258,12 +263,9 @@ class Settler:
                 await message.ack()
             case Drop():
                 await message.ack()
-            case HandBack():
-                await self._return(message, seq, delay_s=None)
-
-    async def _return(self, message: NatsMessage, seq: int, *, delay_s: float | None) -> None:
-        await self._handbacks.add(self._durable.name, seq)
-        await message.nack(delay=delay_s)
+            case HandBack(_, delay_s):
+                await self._handbacks.add(self._durable.name, seq)
+                await message.nack(delay=delay_s)
 
 
 def _ends(fact: facts.AnyFact) -> bool:
@@ -280,12 +282,5 @@ def _said(outcome: Outcome) -> dict[str, object]:
             return {"code": code}
         case Drop(reason):
             return {"reason": reason}
-        case HandBack():
-            return {}
-
-
-async def _quietly(settling: Awaitable[None]) -> None:
-    try:
-        await settling
-    except _BROKER_AWAY:
-        return
+        case HandBack(reason, delay_s):
+            return {"reason": reason, "delay_s": delay_s}

@@ -43,8 +43,10 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay_s: float = 2.0
     """Wait before the first retry; each further one waits `retry_factor` times longer."""
     retry_factor: float = 4.0
-    max_deliver: int = 25
-    """The wider net: hand-backs at shutdown do not count as tries, but they are deliveries."""
+    full_wait_s: float = 30.0
+    """Wait before a message is tried again that met a full disk or a full log; it does not count as a try."""
+    max_deliver: int = 1000
+    """The wider net: hand-backs do not count as tries, but they are deliveries."""
     window: int = 4
     """Chunks of one job that may be requested at a time."""
 

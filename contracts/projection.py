@@ -1,0 +1,7 @@
+"""Where the projection lies in Postgres: what the projector writes and the gateway reads.
+
+A change of the tables is a new schema name: the projector fills it by replay, and the old one may be dropped.
+"""
+
+SCHEMA = "projection_1"
+"""Every connection has it as its `search_path`; the tables are in `services/projector/schema.sql`."""
