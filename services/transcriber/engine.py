@@ -1,78 +1,117 @@
-"""Speech to words with faster-whisper: plans a recording, transcribes one chunk of it.
+"""Hears: speech, languages and words, with faster-whisper. Runs in a child process; knows no NATS and no HTTP.
 
-Decoding is greedy in nothing and random in nothing (beam search at temperature 0), so a chunk transcribed twice gives
-the same words.
+The words of a chunk depend on the chunk's own windows, the model and the parameters, and on nothing else: beam search
+alone, without the random sampling that Whisper falls back on.
 """
 
-from collections.abc import Callable
-from importlib.metadata import version
+import wave
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
+import faster_whisper
 import numpy as np
-from faster_whisper import BatchedInferencePipeline, WhisperModel
-from faster_whisper.vad import SpeechTimestampsMap
+from faster_whisper.vad import get_vad_model
+from numpy.typing import NDArray
 
-from contracts.failures import FailureCode, Permanent
+from contracts.failures import FailureCode, Permanent, Retryable
 from contracts.transcript import Chunk, Region, Segment, Word
-from services.transcriber.language import Language, decide, spread
-from services.transcriber.plan import Planned, chunks_of, groups_of
-from services.transcriber.speech import SAMPLE_RATE, Samples, as_floats, read, speech_regions
-
-_BATCH = {"cpu": 4, "cuda": 16}
-_COMPUTE_TYPE = {"cpu": "int8", "cuda": "float16"}
-_PLACES = 5
-"""Places of a recording where its language is listened for."""
+from services.transcriber import language as languages
+from services.transcriber import plan as planning
+from services.transcriber import timeline
+from services.transcriber.plan import FRAME_SAMPLES, SAMPLE_RATE, Planned
 
 Report = Callable[[float, str], None]
+Samples = NDArray[np.float32]
+
+BATCH_SIZE = 8
+BEAM_SIZE = 5
+MODELS_KEPT = 2
+"""Models held in memory; jobs that ask for different ones take turns."""
+RECIPE = 1
+"""Raise it when a change here gives other words for the same input: results stored under the old one are not used."""
+
+UNHEARD_S = 5.0
+_MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
+_BLOCK_FRAMES = 2_000
+_CONTEXT_SAMPLES = 64
+# Windows lie on quarters of a second: faster-whisper counts their offsets in whole frames of 10 ms, rounded down.
+_GRID_SAMPLES = SAMPLE_RATE // 4
+_PROMPT_TOKENS = 223
+_REPETITIVE = 2.4
+_NO_REPEAT = 6
+_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 class Transcriber:
-    """Holds one Whisper model at a time, the one last asked for.
+    """One process's transcriber. Models are loaded at first use from `models/whisper-<name>/`."""
 
-    `models` holds a folder `whisper-<model>` each. Methods raise Permanent(MODEL_MISSING) where there is none.
-    """
-
-    def __init__(self, models: Path, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, models: Path, device: str = "auto", threads: int = 1) -> None:
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        self._models = models
+        self._models = Path(models)
         self._device = device
+        self._compute_type = "float16" if device == "cuda" else "int8"
         self._threads = threads
-        self._loaded: tuple[str, WhisperModel] | None = None
+        self._loaded: OrderedDict[str, Any] = OrderedDict()
 
     def identity(self, model: str) -> str:
-        """What a result depends on besides the sound and the parameters. Loads the model."""
-        self._model(model)
-        return f"faster-whisper/{version('faster-whisper')} {model} {_COMPUTE_TYPE[self._device]}"
+        """Everything but inputs and parameters that changes a result. Loads the model; raises Permanent without it."""
+        self._whisper(model)
+        weights = (self._folder(model) / "model.bin").stat().st_size
+        return (
+            f"faster-whisper/{faster_whisper.__version__} ctranslate2/{ctranslate2.__version__} {model}/{weights}"
+            f" {self._compute_type} beam={BEAM_SIZE} batch={BATCH_SIZE} recipe={RECIPE}"
+        )
 
     def plan(
         self,
         model: str,
         wav: Path,
         *,
-        language: str | None,
-        force_language: bool,
-        report: Report,
+        language: str | None = None,
+        force_language: bool = False,
+        multilingual: bool = False,
+        report: Report = lambda fraction, message: None,
     ) -> Planned:
-        """Speech regions, language and chunks of a 16 kHz mono s16 WAV of any length."""
-        whisper = self._model(model)
-        regions = speech_regions(wav, lambda fraction: report(0.8 * fraction, "Listening for speech"))
-        if not regions:
-            return Planned(
-                chunks=[], language=language, language_probability=None, language_source="none", speech_s=0.0
-            )
-        if force_language and language is not None:
-            decided = Language(language, 1.0, "forced")
-        else:
-            decided = decide(self._heard(whisper, wav, regions, report), language)
+        """Plans a 16 kHz mono s16 WAV of any length; memory does not grow with it.
+
+        In a `multilingual` job the language is the one most spoken.
+        """
+        with wave.open(str(wav), "rb") as audio:
+            regions = _regions(audio, report)
+            chunks = planning.chunks(regions)
+            if not regions:
+                return Planned(
+                    regions=[],
+                    chunks=[],
+                    language=None,
+                    language_probability=None,
+                    language_source="none",
+                    speech_s=0.0,
+                )
+            if force_language and language is not None:
+                code, probability, source = language, None, "forced"
+            elif not (whisper := self._whisper(model)).model.is_multilingual:
+                code, probability, source = "en", None, "forced"
+            else:
+                report(0.9, "Finding out the language")
+                pieces = languages.samples(regions)
+                heard = [_heard(whisper, np.concatenate([_read(audio, part) for part in piece])) for piece in pieces]
+                verdict = languages.decide(heard, language)
+                code, probability, source = verdict.language, verdict.probability, verdict.source
+        report(1.0, "Planned")
         return Planned(
-            chunks=chunks_of(regions),
-            language=decided.code,
-            language_probability=decided.probability,
-            language_source=decided.source,
-            speech_s=round(sum(region.end - region.start for region in regions), 3),
+            regions=regions,
+            chunks=chunks,
+            language=code,
+            language_probability=probability,
+            language_source=source,
+            speech_s=planning.speech_s(regions),
         )
 
     def transcribe(
@@ -82,123 +121,209 @@ class Transcriber:
         chunk: Chunk,
         *,
         language: str | None,
-        task: str,
-        initial_prompt: str | None,
-        hotwords: str | None,
-        multilingual: bool,
-        report: Report,
+        task: str = "transcribe",
+        initial_prompt: str | None = None,
+        hotwords: str | None = None,
+        multilingual: bool = False,
+        report: Report = lambda fraction, message: None,
     ) -> list[Segment]:
-        """The words of one chunk, on the recording's clock, in order, inside the chunk.
+        """The words of a chunk; `pcm` is s16 mono 16 kHz of exactly `chunk.start`..`chunk.end`.
 
-        `pcm` is s16 mono 16 kHz from `chunk.start` to `chunk.end`. A segment's text is its words joined.
+        A multilingual job's regions are decoded each in its own language. `task` is `transcribe` or `translate`.
         """
-        samples = as_floats(pcm)
-        spans = [_span(region, chunk.start, len(samples)) for region in chunk.regions]
-        speech = np.concatenate([samples[first:end] for first, end in spans])
-        # As in faster-whisper's own VAD path: silence is left out, the times are mapped back afterwards.
-        pipeline = BatchedInferencePipeline(self._model(model))
-        heard, _ = pipeline.transcribe(
-            speech,
-            language=language,
-            task=task,
-            initial_prompt=initial_prompt,
-            hotwords=hotwords,
-            multilingual=multilingual,
-            word_timestamps=True,
-            batch_size=_BATCH[self._device],
-            clip_timestamps=_clips(chunk.regions, len(speech)),
-        )
-        clock = SpeechTimestampsMap([{"start": first, "end": end} for first, end in spans], SAMPLE_RATE, 3)
-        segments: list[Segment] = []
-        for found in heard:
-            words = _words(found, clock, chunk)
-            if words:
-                segments.append(_segment(len(segments), words))
-            report(found.end * SAMPLE_RATE / len(speech), "")
-        return segments
+        whisper = self._whisper(model)
+        sound = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2")
 
-    def _model(self, name: str) -> WhisperModel:
-        if self._loaded is None or self._loaded[0] != name:
-            folder = self._models / f"whisper-{name}"
-            if not (folder / "model.bin").is_file():
-                raise Permanent(
-                    FailureCode.MODEL_MISSING, f"{folder} is missing: run `subtide models pull whisper-{name}`"
-                )
-            self._loaded = None  # let the old one go first: two may not fit
-            model = WhisperModel(
-                str(folder),
-                device=self._device,
-                compute_type=_COMPUTE_TYPE[self._device],
-                cpu_threads=self._threads,
-                local_files_only=True,
-            )
-            self._loaded = (name, model)
-        return self._loaded[1]
+        def samples(regions: Iterable[Region]) -> Samples:
+            parts = [sound[_at(region.start - chunk.start) : _at(region.end - chunk.start)] for region in regions]
+            return np.concatenate(parts).astype(np.float32) / 32768.0
 
-    def _heard(self, whisper: WhisperModel, wav: Path, regions: list[Region], report: Report) -> list[dict[str, float]]:
-        if not whisper.model.is_multilingual:
-            return [{"en": 1.0}]
-        groups = groups_of(regions)
-        heard = []
-        for n in spread(len(groups), _PLACES):
-            sound = np.concatenate([_cut(wav, region) for region in groups[n]])
-            _, _, probabilities = whisper.detect_language(audio=sound)
-            heard.append(dict(probabilities))
-            report(0.8 + 0.2 * len(heard) / _PLACES, "Listening for the language")
-        return heard
-
-
-def _cut(wav: Path, region: Region) -> Samples:
-    first = round(region.start * SAMPLE_RATE)
-    return read(wav, first, round(region.end * SAMPLE_RATE) - first)
-
-
-def _span(region: Region, chunk_start: float, samples: int) -> tuple[int, int]:
-    def at(seconds: float) -> int:
-        return min(samples, max(0, round((seconds - chunk_start) * SAMPLE_RATE)))
-
-    return at(region.start), at(region.end)
-
-
-def _clips(regions: list[Region], samples: int) -> list[dict[str, float]]:
-    """Each group of regions as a span of the joined speech, in seconds; half a sample on, against rounding down."""
-    clips = []
-    first = 0
-    for group in groups_of(regions):
-        length = sum(round(region.end * SAMPLE_RATE) - round(region.start * SAMPLE_RATE) for region in group)
-        end = min(samples, first + length)
-        clips.append({"start": (first + 0.5) / SAMPLE_RATE, "end": (end + 0.5) / SAMPLE_RATE})
-        first = end
-    return clips
-
-
-def _words(found: Any, clock: SpeechTimestampsMap, chunk: Chunk) -> list[Word]:
-    """The words of a segment on the recording's clock; text that could not be aligned is spread over its time."""
-    spoken = [(word.word, word.start, word.end, word.probability) for word in found.words or []]
-    if not spoken and found.text.strip():
-        parts = found.text.split()
-        step = (found.end - found.start) / len(parts)
-        spoken = [
-            (f" {part}", found.start + n * step, found.start + (n + 1) * step, 0.0) for n, part in enumerate(parts)
+        regions = [region for region in chunk.regions if samples([region]).size]
+        if multilingual and whisper.model.is_multilingual:
+            heard = [_heard(whisper, samples([region])) for region in regions]
+            spoken = languages.switches(heard, language or "en")
+        else:
+            spoken = [language or "en"] * len(regions)
+        options = _prompts(whisper, initial_prompt, hotwords) | {"task": task}
+        done_s, total_s = 0.0, planning.speech_s(regions)
+        found: list[Segment] = []
+        for code, run in groupby(zip(spoken, regions, strict=True), key=lambda pair: pair[0]):
+            windows = planning.windows([region for _, region in run])
+            decoded = _decode(whisper, [samples(window) for window in windows], code, options)
+            for window, heard_words in zip(windows, decoded, strict=True):
+                words = timeline.on_recording(heard_words, window)
+                while words and planning.speech_s(rest := timeline.unheard(words, window)) >= UNHEARD_S:
+                    print("UNHEARD", rest[0].start, planning.speech_s(rest))
+                    more = next(_decode(whisper, [samples(rest)], code, options))
+                    print("  ->", "".join(x.word for x in more))
+                    if not more:
+                        break
+                    words += timeline.on_recording(more, rest)
+                if task == "translate" and code in _UNSPACED:
+                    words = timeline.whole_words(words)
+                found.extend(timeline.segments(words))
+                done_s += planning.speech_s(window)
+                report(min(1.0, done_s / total_s), "Writing down what is said")
+        return [
+            Segment(id=n, start=segment.start, end=segment.end, text=segment.text, words=segment.words)
+            for n, segment in enumerate(found)
         ]
-    words = []
-    earliest = chunk.start
-    for text, begins, ends, probability in spoken:
-        middle = clock.get_chunk_index((begins + ends) / 2)
-        start = min(max(chunk.start + clock.get_original_time(begins, middle), earliest), chunk.end)
-        end = min(max(chunk.start + clock.get_original_time(ends, middle), start), chunk.end)
-        words.append(
-            Word(word=text, start=round(start, 3), end=round(end, 3), probability=round(float(probability), 4))
-        )
-        earliest = start
-    return words
+
+    def _folder(self, model: str) -> Path:
+        return self._models / f"whisper-{model}"
+
+    def _whisper(self, model: str) -> Any:
+        if model in self._loaded:
+            self._loaded.move_to_end(model)
+            return self._loaded[model]
+        folder = self._folder(model)
+        for name in _MODEL_FILES:
+            if not (folder / name).is_file():
+                raise Permanent(FailureCode.MODEL_MISSING, f"{folder / name} is not there")
+        while len(self._loaded) >= MODELS_KEPT:
+            self._loaded.popitem(last=False)
+        try:
+            with _memory_failures():
+                self._loaded[model] = faster_whisper.WhisperModel(
+                    str(folder), device=self._device, compute_type=self._compute_type, cpu_threads=self._threads
+                )
+        except RuntimeError as error:
+            raise Permanent(FailureCode.MODEL_MISSING, f"{folder} cannot be loaded: {error}") from error
+        return self._loaded[model]
 
 
-def _segment(number: int, words: list[Word]) -> Segment:
-    return Segment(
-        id=number,
-        start=words[0].start,
-        end=words[-1].end,
-        text="".join(word.word for word in words),
-        words=words,
+def _regions(audio: wave.Wave_read, report: Report) -> list[Region]:
+    """Speech regions of an open WAV, read block by block with the detector's memory carried over."""
+    shape = (audio.getnchannels(), audio.getsampwidth(), audio.getframerate())
+    if shape != (1, 2, SAMPLE_RATE):
+        raise ValueError(f"want mono s16 at {SAMPLE_RATE} Hz, got channels, bytes a sample, rate = {shape}")
+    session = get_vad_model().session
+    state = {name: np.zeros((1, 1, 128), dtype=np.float32) for name in ("h", "c")}
+    context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+    probabilities: list[float] = []
+    samples = 0
+    while block := audio.readframes(_BLOCK_FRAMES * FRAME_SAMPLES):
+        sound = _floats(block)
+        samples += sound.size
+        frames = np.pad(sound, (0, -sound.size % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
+        before = np.vstack([context[None], frames[:-1, -_CONTEXT_SAMPLES:]])
+        heard, state["h"], state["c"] = session.run(None, {"input": np.hstack([before, frames]), **state})
+        context = frames[-1, -_CONTEXT_SAMPLES:]
+        probabilities.extend(heard.reshape(-1).tolist())
+        report(0.9 * samples / max(samples, audio.getnframes()), "Finding speech")
+    return planning.speech_regions(probabilities, samples)
+
+
+def _read(audio: wave.Wave_read, region: Region) -> Samples:
+    audio.setpos(_at(region.start))
+    return _floats(audio.readframes(_at(region.end) - _at(region.start)))
+
+
+def _floats(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / 32768.0
+
+
+def _at(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)
+
+
+def _heard(whisper: Any, sound: Samples) -> languages.Heard:
+    """Language probabilities of the first ten seconds of `sound`.
+
+    The encoder is given those alone, not filled up to 30 s: a sixth of the time, and the same answer.
+    """
+    sound = sound[: _at(languages.SAMPLE_S)]
+    with _memory_failures():
+        encoded = whisper.encode(whisper.feature_extractor(sound)[..., :-1])
+        ranked = whisper.model.detect_language(encoded)[0]
+    return languages.Heard(
+        seconds=sound.size / SAMPLE_RATE, probabilities={token[2:-2]: probability for token, probability in ranked}
     )
+
+
+def _prompts(whisper: Any, initial_prompt: str | None, hotwords: str | None) -> dict[str, str | None]:
+    """The two prompts, cut so that the model has room left for the words; it fails on longer ones (448 tokens in all).
+
+    Of hot words the first are kept, of a prompt the last, as Whisper does.
+    """
+    first = _tokens(whisper, hotwords)[: _PROMPT_TOKENS // 2]
+    last = _tokens(whisper, initial_prompt)[len(first) - _PROMPT_TOKENS :]
+    return {"hotwords": _text(whisper, first), "initial_prompt": _text(whisper, last)}
+
+
+def _tokens(whisper: Any, text: str | None) -> list[int]:
+    return list(whisper.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else []
+
+
+def _text(whisper: Any, tokens: list[int]) -> str | None:
+    return whisper.hf_tokenizer.decode(tokens).strip("\ufffd ") or None
+
+
+def _decode(
+    whisper: Any, windows: Sequence[Samples], language: str, options: dict[str, str | None]
+) -> Iterator[list[Word]]:
+    """The words of each window, in seconds from its start.
+
+    A window that came out as one phrase over and over is decoded again with repetition forbidden: batched decoding
+    lacks the check that faster-whisper's plain decoding has.
+    """
+    for window, (offset_s, heard) in zip(windows, _batched(whisper, windows, language, options), strict=True):
+        if heard.compression_ratio > _REPETITIVE:
+            again = next(_batched(whisper, [window], language, options, no_repeat_ngram_size=_NO_REPEAT))
+            if again[1].compression_ratio < heard.compression_ratio:
+                offset_s, heard = again
+        yield [
+            Word(
+                word=word.word,
+                start=word.start - offset_s,
+                end=word.end - offset_s,
+                probability=round(float(word.probability), 4),
+            )
+            for word in heard.words
+        ]
+
+
+def _batched(
+    whisper: Any, windows: Sequence[Samples], language: str, options: dict[str, str | None], **more: Any
+) -> Iterator[tuple[float, Any]]:
+    """Where each window was laid, in seconds, and faster-whisper's one segment for it."""
+    offsets = [0, *accumulate(-(-window.size // _GRID_SAMPLES) * _GRID_SAMPLES for window in windows)]
+    sound = np.zeros(offsets.pop(), dtype=np.float32)
+    for offset, window in zip(offsets, windows, strict=True):
+        sound[offset : offset + window.size] = window
+    clips = [
+        # Half a sample more, since faster-whisper rounds down.
+        {"start": offset / SAMPLE_RATE, "end": (offset + window.size + 0.5) / SAMPLE_RATE}
+        for offset, window in zip(offsets, windows, strict=True)
+    ]
+    # A pipeline of its own for each call: it remembers the last word of a call that was not read to its end.
+    segments, _ = faster_whisper.BatchedInferencePipeline(whisper).transcribe(
+        sound,
+        language=language,
+        clip_timestamps=clips,
+        beam_size=BEAM_SIZE,
+        batch_size=BATCH_SIZE,
+        word_timestamps=True,
+        suppress_tokens=[-1, *_timestamps(whisper)],
+        **options,
+        **more,
+    )
+    with _memory_failures():
+        for offset, segment in zip(offsets, segments, strict=True):
+            yield offset / SAMPLE_RATE, segment
+
+
+def _timestamps(whisper: Any) -> range:
+    """Tokens for times, 0.00 to 30.00. Not asked for, they come now and then, and words after the last are lost."""
+    first = whisper.hf_tokenizer.token_to_id("<|notimestamps|>") + 1
+    return range(first, first + 1501)
+
+
+@contextmanager
+def _memory_failures() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise Retryable(FailureCode.WORKER_LOST, str(error)) from error

@@ -22,6 +22,8 @@ CHUNK_WINDOWS = (1, 2, 4, 8)
 """Windows of the first chunks; the last number holds for the rest. Small first: 30 s, 60 s, 120 s, then 240 s."""
 CHUNK_SPAN_S = 300.0
 
+_CUT_SEARCH_S = 3.0
+
 # The settings of faster-whisper's batched pipeline, so that regions are those of its `vad_filter`.
 _SPEECH = 0.5
 _SILENCE = 0.35
@@ -49,30 +51,38 @@ def speech_regions(probabilities: Sequence[float], samples: int) -> list[Region]
     The same as `faster_whisper.vad.get_speech_timestamps`, but that speech without a pause that is too long for a
     window is cut at its quietest moment, not in the middle of a word.
     """
-    spans = [
-        part for span in _spans(probabilities, samples) for part in _cut(*span, probabilities=probabilities)
-    ]
+    spans = [part for span in _spans(probabilities, samples) for part in _cut(*span, probabilities=probabilities)]
     return [
-        Region(_seconds(start), _seconds(end)) for start, end in _padded(spans, samples) if _seconds(end) > _seconds(start)
+        Region(_seconds(start), _seconds(end))
+        for start, end in _padded(spans, samples)
+        if _seconds(end) > _seconds(start)
     ]
 
 
 def windows(regions: Sequence[Region]) -> list[list[Region]]:
-    """Packs regions, in order, into windows as full as they go. A packed window is packed the same way again."""
+    """Packs regions, in order, into windows, each cut at the longest pause in the last seconds of what fits.
+
+    A row of packed windows is packed the same way again.
+    """
     packed: list[list[Region]] = []
+    window: list[Region] = []
     for region in regions:
-        if packed and _fits(packed[-1], region):
-            packed[-1].append(region)
-        else:
-            packed.append([region])
-    return packed
+        if window and not _fits(window, region):
+            cut = _longest_pause([*window, region])
+            packed.append(window[:cut])
+            window = window[cut:]
+            if window and not _fits(window, region):
+                packed.append(window)
+                window = []
+        window.append(region)
+    return [*packed, window] if window else packed
 
 
 def chunks(regions: Sequence[Region]) -> list[Chunk]:
     """Cuts a recording between windows; a chunk runs from its first speech to its last, without the silence between."""
     parts: list[list[list[Region]]] = []
     for window in windows(regions):
-        room = CHUNK_WINDOWS[min(len(parts), len(CHUNK_WINDOWS)) - 1] if parts else 0
+        room = CHUNK_WINDOWS[min(len(parts), len(CHUNK_WINDOWS)) - 1]
         if parts and len(parts[-1]) < room and window[-1].end - parts[-1][0][0].start <= CHUNK_SPAN_S:
             parts[-1].append(window)
         else:
@@ -124,9 +134,22 @@ def _padded(spans: list[tuple[int, int]], samples: int) -> Iterator[tuple[int, i
 
 
 def _fits(window: list[Region], region: Region) -> bool:
-    return (
-        round(speech_s([*window, region]), 3) <= WINDOW_S and region.end - window[0].start <= WINDOW_SPAN_S
-    )
+    return speech_s([*window, region]) <= WINDOW_S and region.end - window[0].start <= WINDOW_SPAN_S
+
+
+def _longest_pause(regions: list[Region]) -> int:
+    """Where to part a window and the region that does not fit: the index of the first region left to the next one."""
+    best = len(regions) - 1
+    for index in range(best, 0, -1):
+        if speech_s(regions[index:-1]) > _CUT_SEARCH_S:
+            break
+        if _pause_s(regions, index) > _pause_s(regions, best):
+            best = index
+    return best
+
+
+def _pause_s(regions: list[Region], index: int) -> float:
+    return regions[index].start - regions[index - 1].end
 
 
 def _seconds(samples: int) -> float:

@@ -21,17 +21,23 @@ def on_recording(words: Sequence[Word], regions: Sequence[Region]) -> list[Word]
     """`words` have seconds from the start of the window that `regions` make up, put end to end."""
     starts = [0.0, *accumulate(region.end - region.start for region in regions)][:-1]
     placed: list[Word] = []
-    earliest = regions[0].start
+    earliest, index = regions[0].start, 0
     for word in words:
         # Both ends go by the middle: a word that hangs over a cut belongs to the side where most of it is.
         middle = (word.start + word.end) / 2
-        index = max(0, bisect_right(starts, middle) - 1)
+        index = max(index, bisect_right(starts, middle) - 1)
         region, offset = regions[index], regions[index].start - starts[index]
         start = _clamp(word.start + offset, max(region.start, earliest), region.end)
         end = _clamp(word.end + offset, start, region.end)
         placed.append(Word(word=word.word, start=round(start, 3), end=round(end, 3), probability=word.probability))
         earliest = end
     return placed
+
+
+def unheard(words: Sequence[Word], regions: Sequence[Region]) -> list[Region]:
+    """What is left of `regions` after the last of `words`."""
+    after = words[-1].end if words else regions[0].start
+    return [Region(max(region.start, after), region.end) for region in regions if region.end > after]
 
 
 def segments(words: Sequence[Word]) -> Iterator[Segment]:

@@ -1,0 +1,124 @@
+"""`subtide submit`: hands recordings over and, if asked to, waits for the subtitles and writes them."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+from cli.errors import CliError
+from contracts.parameters import Parameters
+
+if TYPE_CHECKING:
+    from cli.bars import Display
+    from cli.client import Accepted, Api
+
+
+def submit(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: any audio or video.", show_default=False)],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait, and write the subtitles.")] = False,
+    output: options.Output = None,
+    server: options.Server = None,
+    language: options.Language = None,
+    force_language: options.ForceLanguage = False,
+    multilingual: options.Multilingual = False,
+    model: options.Model = "base",
+    task: options.Task = "transcribe",
+    prompt: options.Prompt = None,
+    hotwords: options.Hotwords = None,
+    no_diarize: options.NoDiarize = False,
+    speakers: options.Speakers = None,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+) -> None:
+    """Hand recordings over to a server. Prints the id of each job; its token is kept for you."""
+    from cli.server import server_address
+
+    asked = options.parameters(
+        language=language,
+        force_language=force_language,
+        multilingual=multilingual,
+        model=model,
+        task=task,
+        initial_prompt=prompt,
+        hotwords=hotwords,
+        diarize=not no_diarize,
+        num_speakers=speakers,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+    )
+    if output is not None and not wait:
+        raise CliError("--output needs --wait: without it there are no subtitles to write yet.")
+    asyncio.run(_submit(files, asked, server_address(server), output, wait=wait))
+
+
+async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Display", *, label: str = "") -> "Accepted":
+    """Send one recording, with a bar, and keep its token. Raises CliError with the server's own sentence."""
+    from cli.tokens import SubmittedJob, TokenFile, server_name
+
+    size, sent = max(1, recording.stat().st_size), 0
+
+    def count(more: int) -> None:
+        nonlocal sent
+        sent += more
+        shown.stage(label, "uploading", min(1.0, sent / size))
+
+    accepted = await api.submit(recording, asked, count)
+    TokenFile().add(
+        SubmittedJob(
+            job_id=accepted.job_id,
+            token=accepted.access_token,
+            server=server_name(api.server),
+            filename=recording.name,
+            submitted_at=datetime.now(UTC),
+        )
+    )
+    return accepted
+
+
+async def _submit(files: list[Path], asked: Parameters, address: str, output: Path | None, *, wait: bool) -> None:
+    from cli import results
+    from cli.bars import display
+    from cli.client import Api
+
+    for recording in files:
+        results.check_recording(recording)
+    stems = results.places(files, output) if wait else {}
+    several = len(files) > 1
+    async with Api(address) as api:
+        with display() as shown:
+            jobs: dict[Path, Accepted] = {}
+            for recording in files:
+                jobs[recording] = await hand_over(api, recording, asked, shown, label=recording.name if several else "")
+                typer.echo(jobs[recording].job_id)
+            if not wait:
+                return
+            ended = await asyncio.gather(
+                *(
+                    _finish(api, accepted, stems[recording], shown, label=recording.name if several else "")
+                    for recording, accepted in jobs.items()
+                ),
+                return_exceptions=True,
+            )
+    for error in ended:
+        if isinstance(error, BaseException) and not isinstance(error, CliError):
+            raise error
+    failures = [f"{recording}: {error}" for recording, error in zip(jobs, ended, strict=True) if error is not None]
+    if failures:
+        raise CliError("\n".join(failures))
+
+
+async def _finish(api: "Api", accepted: "Accepted", stem: Path, shown: "Display", *, label: str) -> None:
+    from cli import results
+    from cli.following import follow
+    from contracts.progress import Status
+
+    job = await follow(api, accepted.job_id, accepted.access_token, shown, label=label)
+    if job.status is not Status.COMPLETED:
+        raise CliError(job.failure)
+    written = await results.write(api, accepted.job_id, accepted.access_token, stem)
+    for warning in job.warnings:
+        shown.say(f"{label or stem.name}: {warning}")
+    shown.say(f"Written: {', '.join(str(target) for target in written.values())}")

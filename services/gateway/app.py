@@ -1,0 +1,230 @@
+"""Wiring of the gateway: connections, parts, routes, and a server that stops when it is told."""
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import nats
+import nats.errors
+import uvicorn
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from nats.aio.client import Client
+from nats.js.errors import Error as JetStreamError
+from nats.js.kv import KeyValue
+
+from chassis import telemetry
+from chassis.admission import Admission, Limits
+from chassis.broker import CONNECT_OPTIONS
+from chassis.joblog import JobLog
+from chassis.settings import Connections, SettingsError, load
+from chassis.store import Store
+from contracts import topology
+from services.gateway import access, form, handler, health, pages, problems, sockets
+from services.gateway.commands import Commands
+from services.gateway.engine import HighWater
+from services.gateway.feed import Feed
+from services.gateway.hardening import hardened
+from services.gateway.listing import Listing
+from services.gateway.settings import Settings
+from services.gateway.submit import Intake
+
+T = TypeVar("T")
+_WEBSOCKET_MESSAGE_BYTES = 64 << 10
+_PROVISION_POLL_S = 1.0
+
+
+class _Stopped(Exception):
+    """Told to stop before there was anything to stop."""
+
+
+async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
+    """Serve until told to stop."""
+    settings = load(Settings, "SUBTIDE_GATEWAY_", environ)
+    limits = load(Limits, "SUBTIDE_", environ)
+    connections = load(Connections, "", environ)
+    log = telemetry.logger(stage="gateway")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its lines for websockets have the query in them
+    try:
+        async with _app(settings, limits, connections, stop) as app:
+            server = _Server(_config(app, settings))
+            listening = _listening(settings)
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            stopping = asyncio.create_task(stop.wait())
+            log.info("serving", host=settings.host, port=listening.getsockname()[1])
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            server.should_exit = True
+            await serving
+    except _Stopped:
+        pass
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def _app(settings: Settings, limits: Limits, connections: Connections, stop: asyncio.Event) -> AsyncIterator[Any]:
+    feed: Feed | None = None
+
+    async def lost() -> None:
+        if feed is not None:
+            feed.lost()
+
+    async def back() -> None:
+        if feed is not None:
+            feed.resume()
+
+    async def failed(error: Exception) -> None:
+        telemetry.logger(stage="gateway").warning("broker_error", error=repr(error))
+        if feed is not None and isinstance(error, nats.errors.SlowConsumerError):
+            feed.lost()
+            feed.resume()
+
+    client = await _unless_stopped(
+        nats.connect(
+            connections.nats_url,
+            name="subtide-gateway",
+            disconnected_cb=lost,
+            reconnected_cb=back,
+            error_cb=failed,
+            **CONNECT_OPTIONS,
+        ),
+        stop,
+    )
+    try:
+        bucket = await _unless_stopped(_provisioned(client), stop)
+        joblog, admission, store = JobLog(client), Admission(bucket), Store(connections.artifacts_url)
+        feed = Feed(joblog)
+        await feed.start(client)
+        listing = Listing(connections.database_url)
+        intake = Intake(joblog, admission, limits, store)
+        high_water = HighWater()
+        try:
+            yield build(
+                settings,
+                client=client,
+                store=store,
+                limits=limits,
+                admission=admission,
+                listing=listing,
+                intake=intake,
+                owners=Commands(joblog, admission),
+                jobs=handler.Jobs(joblog, high_water),
+                sockets=sockets.Sockets(feed, joblog, high_water, settings),
+            )
+        finally:
+            feed.close()
+            await intake.close()
+            await listing.close()
+    finally:
+        await client.close()
+
+
+def build(settings: Settings, **parts: Any) -> Any:
+    """The ASGI app on its parts."""
+    secret = settings.secret.encode()[:64] or secrets.token_bytes(32)
+
+    async def provide_caller(request: Request[Any, Any, Any]) -> str:
+        return access.counted_as(request.client.host if request.client else "", secret)
+
+    app = Litestar(
+        [*handler.ROUTES, *health.ROUTES, *pages.ROUTES, sockets.watch_jobs],
+        dependencies={
+            "settings": _provided(settings),
+            "credential": Provide(handler.provide_credential),
+            "caller": Provide(provide_caller),
+            **{name: _provided(part) for name, part in parts.items()},
+        },
+        exception_handlers=problems.HANDLERS,
+        request_max_body_size=settings.max_upload_bytes + form.FORM_OVERHEAD_BYTES,
+        openapi_config=OpenAPIConfig(
+            title="Subtide",
+            version=version("subtide"),
+            description="Long recordings in, speaker-labelled subtitles out. Facts and websocket: `/asyncapi`.",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"token": []}, {}],
+            use_handler_docstrings=True,
+        ),
+        logging_config=None,
+    )
+    return hardened(app)
+
+
+class _Server(uvicorn.Server):
+    """The process's signals are the chassis's, not uvicorn's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: Any, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=_WEBSOCKET_MESSAGE_BYTES,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """A bound socket: uvicorn's own way to say that the port is taken is to leave the process."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except OSError as error:
+        raise SettingsError(
+            f"SUBTIDE_GATEWAY_HOST, SUBTIDE_GATEWAY_PORT: cannot listen on {settings.host}:{settings.port}: {error}"
+        ) from error
+
+
+def _provided(part: Any) -> Provide:
+    async def provide() -> Any:
+        return part
+
+    return Provide(provide)
+
+
+async def _provisioned(client: Client) -> KeyValue:
+    """The ledger's bucket, once `subtide provision` has made it and the log."""
+    js = client.jetstream()
+    while True:
+        try:
+            await js.stream_info(topology.JOBS)
+            return await js.key_value(topology.ADMISSION)
+        except (JetStreamError, nats.errors.Error) as error:
+            telemetry.logger(stage="gateway").warning(
+                "waiting_for_provision", error=repr(error), hint="run `subtide provision`"
+            )
+            await asyncio.sleep(_PROVISION_POLL_S)
+
+
+async def _unless_stopped(waiting: Awaitable[T], stop: asyncio.Event) -> T:
+    """Wait for something that may never come. Raises _Stopped once told to stop."""
+    task = asyncio.ensure_future(waiting)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not task.done():
+        task.cancel()
+        raise _Stopped
+    return task.result()

@@ -1,0 +1,178 @@
+"""A multipart form as it comes in: the file goes where the caller says, block by block; the fields become parameters.
+
+Fields may stand before or after the file. Nothing but one block and the fields is held in memory.
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import msgspec
+from multipart import (  # type: ignore[import-untyped]  # it ships no stubs
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from contracts.artifacts import ArtifactRef
+from contracts.parameters import Parameters
+from services.gateway.problems import Problem, file_too_large
+
+FORM_OVERHEAD_BYTES = 1 << 20
+"""How much larger than the file a form may be."""
+_FIELD_BYTES_MAX = 16 << 10
+_PARTS_MAX = 64
+_FILENAME_MAX = 255
+_HEADER_BYTES_MAX = 8 << 10
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+_INVALID_FIELD = re.compile(r"`\$\.(\w+)`")
+_NAMES = tuple(msgspec.structs.asdict(Parameters()))
+_WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
+_SWITCHES = frozenset(name for name, value in msgspec.structs.asdict(Parameters()).items() if isinstance(value, bool))
+
+_Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a form asked for."""
+
+    filename: str
+    source: ArtifactRef
+    parameters: Parameters
+
+
+async def read(
+    content_type: str,
+    blocks: AsyncIterator[bytes],
+    save: Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]],
+    *,
+    max_file_bytes: int,
+) -> Submission:
+    """Read a form to its end, saving the part `file` on the way. Raises Problem on anything that is not right."""
+    boundary = _boundary(content_type)
+    given: dict[str, str] = {}
+    file: tuple[str, ArtifactRef] | None = None
+    events = _events(boundary, blocks)
+    try:
+        async for event in events:
+            if not isinstance(event, MultipartSegment):
+                continue
+            name = event.name or ""
+            if name == "file":
+                if file is not None:
+                    raise Problem(400, "several_files", "The form has more than one file; send one a job.", field=name)
+                file = clean_filename(event.filename or ""), await _saved(events, save, max_file_bytes)
+            elif name not in _NAMES:
+                raise _unknown(name)
+            elif name in given:
+                raise Problem(400, "repeated_parameter", f"{name} is given more than once.", field=name)
+            else:
+                given[name] = await _text(name, events)
+    except MultipartError as error:
+        raise Problem(400, "malformed_form", f"The form could not be read: {error}.") from error
+    if file is None:
+        raise Problem(400, "file_missing", "The form has no file; send it as the part named file.", field="file")
+    filename, source = file
+    if source.bytes == 0:
+        raise Problem(
+            400, "empty_file", "The file is empty. Check that the recording was saved completely.", field="file"
+        )
+    return Submission(filename=filename, source=source, parameters=parameters(given))
+
+
+def parameters(given: dict[str, str]) -> Parameters:
+    """Form text to parameters; an empty text is not given. Raises Problem naming the field."""
+    for name in given:
+        if name not in _NAMES:
+            raise _unknown(name)
+    values = {
+        name: _WORDS.get(text.strip().lower(), text.strip()) if name in _SWITCHES else text
+        for name, text in given.items()
+        if text.strip()
+    }
+    try:
+        return msgspec.convert(values, Parameters, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        found = _INVALID_FIELD.search(reason)
+        field = found.group(1) if found else next((word for word in re.findall(r"\w+", reason) if word in _NAMES), None)
+        sentence = f"{field}: {_INVALID_FIELD.sub('', reason).removesuffix(' - at ')}" if found else reason
+        raise Problem(400, "invalid_parameter", f"{sentence}.", field=field) from error
+
+
+def clean_filename(name: str) -> str:
+    """A name to show and to make download names from: the last part of a path, without control characters."""
+    name = _CONTROL.sub(" ", name.replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    if name in ("", ".", ".."):
+        return "recording"
+    if len(name) > _FILENAME_MAX:
+        stem, dot, suffix = name.rpartition(".")
+        kept = f"{dot}{suffix}" if stem and len(suffix) <= 16 else ""
+        name = name[: _FILENAME_MAX - len(kept)] + kept
+    return name
+
+
+def _unknown(name: str) -> Problem:
+    name = name[:64]
+    return Problem(400, "unknown_parameter", f"{name} is not a parameter. There are: {', '.join(_NAMES)}.", field=name)
+
+
+def _boundary(content_type: str) -> str:
+    kind, options = parse_options_header(content_type)
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        raise Problem(415, "not_a_form", "Send the recording as multipart/form-data, in a part named file.")
+    return str(options["boundary"])
+
+
+async def _events(boundary: str, blocks: AsyncIterator[bytes]) -> _Events:
+    parser = PushMultipartParser(boundary, max_header_size=_HEADER_BYTES_MAX, max_segment_count=_PARTS_MAX)
+    async for block in blocks:
+        if block:
+            for event in parser.parse(block):
+                yield event
+    parser.close()
+
+
+async def _saved(
+    events: _Events, save: Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]], max_bytes: int
+) -> ArtifactRef:
+    """Save the part that has begun. What breaks the stream is raised as it is, whatever the store makes of it."""
+    broken: list[BaseException] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        total = 0
+        try:
+            async for event in events:
+                if event is None:
+                    return
+                assert isinstance(event, bytes | bytearray)
+                total += len(event)
+                if total > max_bytes:
+                    raise file_too_large(max_bytes)
+                yield bytes(event)
+        except Exception as error:
+            broken.append(error)
+            raise
+
+    try:
+        return await save(body())
+    except Exception:
+        if broken:
+            raise broken[0] from None
+        raise
+
+
+async def _text(name: str, events: _Events) -> str:
+    value = bytearray()
+    async for event in events:
+        if event is None:
+            break
+        assert isinstance(event, bytes | bytearray)
+        value += event
+        if len(value) > _FIELD_BYTES_MAX:
+            raise Problem(400, "parameter_too_long", f"{name[:64]} is too long.", field=name[:64])
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(400, "invalid_parameter", f"{name[:64]} is not UTF-8 text.", field=name[:64]) from error

@@ -1,0 +1,295 @@
+"""The routes of the API: find the job, check the token, call the part that knows, answer."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post, route
+from litestar.di import NamedDependency as Given
+from litestar.enums import HttpMethod
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody, PathParameter, QueryParameter
+
+from chassis.admission import Admission, Limits, State
+from chassis.joblog import JobLog
+from chassis.store import Missing, Store
+from contracts.progress import JobView, Status
+from services.gateway import access, commands, downloads, form
+from services.gateway.access import Right
+from services.gateway.engine import HighWater, Job, folded, shown
+from services.gateway.listing import PER_PAGE_MAX, TOKENS_MAX, Listing
+from services.gateway.openapi import SubmitOperation
+from services.gateway.problems import Problem, documented, file_too_large, job_not_found
+from services.gateway.settings import Settings
+from services.gateway.submit import Accepted, Intake
+
+Credential = Given[str | None]
+JobId = Annotated[str, PathParameter(description="The id from the submit.", max_length=64)]
+ShareId = Annotated[int, PathParameter(description="The number from the share.")]
+PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, description="From 1.")]
+PerPage = Annotated[int, QueryParameter(ge=1, le=PER_PAGE_MAX, description="Jobs on a page.")]
+
+
+class Jobs:
+    """Looks jobs up in the log, for those whose token opens them."""
+
+    def __init__(self, joblog: JobLog, high_water: HighWater) -> None:
+        self._joblog = joblog
+        self._high_water = high_water
+
+    async def opened(self, job_id: str, token: str | None, *, owner: bool = False) -> JobView:
+        """The job as it stands. Raises Problem unless the token gives the right, the owner's where asked for."""
+        try:
+            recorded = await self._joblog.facts_of(job_id)
+        except ValueError:
+            recorded = []  # an id that no job can have
+        view = folded((one.seq, one.fact) for one in recorded)
+        right = access.right(view, access.digest(token or ""))
+        if view is None or right is None or (owner and right is not Right.OWNER):
+            raise job_not_found()
+        if not view.status.terminal:
+            view = folded(((one.seq, one.fact) for one in recorded), await self._joblog.live_progress(job_id)) or view
+        return self._high_water.raised(view)
+
+    def raised(self, view: JobView) -> JobView:
+        """A job found elsewhere, with no less progress than was shown before."""
+        return self._high_water.raised(view)
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the caller's jobs, newest first."""
+
+    jobs: list[Job]
+    total: int
+    page: int
+    per_page: int
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to list: those that the tokens open."""
+
+    tokens: Annotated[list[str], msgspec.Meta(max_length=TOKENS_MAX)]
+    page: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    per_page: Annotated[int, msgspec.Meta(ge=1, le=PER_PAGE_MAX)] = 10
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy the system is, and what it takes."""
+
+    active: int
+    max_active: int
+    waiting: int
+    """Jobs that wait or are being uploaded, of all users."""
+    max_queued: int
+    """Jobs of one user that may wait."""
+    accepting: bool
+    """Whether a job of the caller would be let in now."""
+    max_upload_bytes: int
+
+
+@post(
+    "/api/jobs/submit",
+    status_code=202,
+    tags=["jobs"],
+    summary="Send a recording",
+    operation_class=SubmitOperation,
+    responses=documented(400, 413, 415, 429, 503, 507),
+)
+async def submit(
+    request: Request[Any, Any, Any], intake: Given[Intake], settings: Given[Settings], caller: Given[str]
+) -> Accepted:
+    """Answered once the job is in the log; an answer other than 202 has left nothing behind."""
+    announced = request.headers.get("content-length", "")
+    limit = settings.max_upload_bytes
+    if announced.isdecimal() and int(announced) > limit + form.FORM_OVERHEAD_BYTES:
+        raise file_too_large(limit)
+    return await intake.submit(
+        request.headers.get("content-type", ""), _body(request, limit), counted_as=caller, max_file_bytes=limit
+    )
+
+
+@get("/api/jobs", tags=["jobs"], summary="List jobs", responses=documented(400, 503))
+async def list_jobs(
+    listing: Given[Listing],
+    jobs: Given[Jobs],
+    tokens: Annotated[str, QueryParameter(description="Access tokens, by comma.", max_length=64 << 10)] = "",
+    page: PageNumber = 1,
+    per_page: PerPage = 10,
+) -> JobPage:
+    """The jobs that the tokens open, newest first. Tokens that open nothing are left out."""
+    given = [token for token in tokens.split(",") if token]
+    if len(given) > TOKENS_MAX:
+        raise Problem(400, "too_many_tokens", f"At most {TOKENS_MAX} tokens can be asked at once.", field="tokens")
+    return await _page(listing, jobs, given, page, per_page)
+
+
+@post("/api/jobs/query", status_code=200, tags=["jobs"], summary="List jobs", responses=documented(400, 503))
+async def query_jobs(data: JSONBody[Query], listing: Given[Listing], jobs: Given[Jobs]) -> JobPage:
+    """As GET /api/jobs, with the tokens in the body, where no log sees them."""
+    return await _page(listing, jobs, data.tokens, data.page, data.per_page)
+
+
+@get("/api/jobs/{job_id:str}", tags=["jobs"], summary="Get a job", responses=documented(400, 404, 503))
+async def get_job(job_id: JobId, jobs: Given[Jobs], store: Given[Store], credential: Credential) -> Job:
+    """The job, with its result once it is completed."""
+    view = await jobs.opened(job_id, credential)
+    job = shown(view)
+    if view.status is Status.COMPLETED and "json" in view.results:
+        try:
+            content: Any = msgspec.Raw(await store.get(view.results["json"].key))
+        except Missing:
+            content = None
+        job = msgspec.structs.replace(job, result=content)
+    return job
+
+
+@delete(
+    "/api/jobs/{job_id:str}", status_code=200, tags=["jobs"], summary="Cancel", responses=documented(400, 404, 409, 503)
+)
+async def cancel_job(job_id: JobId, jobs: Given[Jobs], owners: Given[commands.Commands], credential: Credential) -> Job:
+    """Cancel a job that still waits; one that runs goes on (409)."""
+    await owners.cancel(await jobs.opened(job_id, credential, owner=True))
+    return shown(await jobs.opened(job_id, credential, owner=True))
+
+
+@post(
+    "/api/jobs/{job_id:str}/retry",
+    status_code=202,
+    tags=["jobs"],
+    summary="Retry",
+    responses=documented(400, 404, 409, 429, 503),
+)
+async def retry_job(
+    job_id: JobId, jobs: Given[Jobs], intake: Given[Intake], caller: Given[str], credential: Credential
+) -> Job:
+    """Begin another run of a failed or cancelled job, with the same settings."""
+    await intake.retry(await jobs.opened(job_id, credential, owner=True), counted_as=caller)
+    return shown(await jobs.opened(job_id, credential, owner=True))
+
+
+@post("/api/jobs/{job_id:str}/share", tags=["shares"], summary="Share", responses=documented(400, 404, 409, 503))
+async def share_job(
+    request: Request[Any, Any, Any],
+    job_id: JobId,
+    jobs: Given[Jobs],
+    owners: Given[commands.Commands],
+    settings: Given[Settings],
+    credential: Credential,
+) -> commands.Minted:
+    """Mint a token that can look on and download, and nothing else."""
+    view = await jobs.opened(job_id, credential, owner=True)
+    return await owners.share(view, settings.public_url or str(request.base_url))
+
+
+@get("/api/jobs/{job_id:str}/share", tags=["shares"], summary="List shares", responses=documented(400, 404, 503))
+async def list_shares(job_id: JobId, jobs: Given[Jobs], credential: Credential) -> list[commands.ShareInfo]:
+    """The shares of a job, without their tokens."""
+    return commands.listed((await jobs.opened(job_id, credential, owner=True)).shares)
+
+
+@delete(
+    "/api/jobs/{job_id:str}/share/{share_id:int}",
+    status_code=204,
+    tags=["shares"],
+    summary="Revoke a share",
+    responses=documented(400, 404, 503),
+)
+async def revoke_share(
+    job_id: JobId, share_id: ShareId, jobs: Given[Jobs], owners: Given[commands.Commands], credential: Credential
+) -> None:
+    """From now on the token opens nothing, and who watches with it is cut off."""
+    await owners.revoke(await jobs.opened(job_id, credential, owner=True), share_id)
+
+
+@route(
+    "/api/jobs/{job_id:str}/download/{format_name:str}",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    status_code=200,
+    tags=["jobs"],
+    summary="Download subtitles",
+    responses={
+        200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream"),
+        206: ResponseSpec(bytes, description="A part of the file.", media_type="application/octet-stream"),
+        304: ResponseSpec(None, description="The caller has it already."),
+        **documented(400, 404, 409, 410, 416, 503),
+    },
+)
+async def download(
+    request: Request[Any, Any, Any],
+    job_id: JobId,
+    format_name: Annotated[str, PathParameter(description="srt, vtt, json or txt.")],
+    jobs: Given[Jobs],
+    store: Given[Store],
+    credential: Credential,
+) -> Response[Any]:
+    """One format of the result, as an attachment named after the upload; ETag and ranges."""
+    view = await jobs.opened(job_id, credential)
+    asked = downloads.Asked(
+        head=request.method == HttpMethod.HEAD,
+        range=request.headers.get("range"),
+        if_range=request.headers.get("if-range"),
+        if_none_match=request.headers.get("if-none-match"),
+    )
+    return await downloads.download(store, view, format_name, asked)
+
+
+@get("/api/capacity", tags=["system"], summary="How busy it is", responses=documented(503))
+async def capacity(
+    admission: Given[Admission], limits: Given[Limits], settings: Given[Settings], caller: Given[str]
+) -> Capacity:
+    """Free places, and the limits."""
+    ledger = await admission.ledger()
+    return Capacity(
+        active=ledger.count(State.ACTIVE),
+        max_active=limits.max_active_jobs,
+        waiting=ledger.count(State.WAITING, State.UPLOADING),
+        max_queued=limits.max_queued_jobs,
+        accepting=ledger.has_room(caller, limits),
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+
+
+async def provide_credential(
+    request: Request[Any, Any, Any],
+    token: Annotated[
+        str | None,
+        QueryParameter(name="token", required=False, description="The access token, where a header cannot be set."),
+    ] = None,
+) -> str | None:
+    """The caller's token: `Authorization: Bearer`, or the query parameter."""
+    return access.bearer(request.headers.get("authorization"), token)
+
+
+async def _page(listing: Listing, jobs: Jobs, tokens: list[str], page: int, per_page: int) -> JobPage:
+    hashes = [access.digest(token) for token in tokens if len(token) <= access.TOKEN_LENGTH_MAX]
+    found = await listing.page(hashes, page, per_page)
+    return JobPage(
+        jobs=[shown(jobs.raised(view)) for view in found.views], total=found.total, page=page, per_page=per_page
+    )
+
+
+async def _body(request: Request[Any, Any, Any], max_file_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it comes in. The framework's words for a broken or endless one become ours."""
+    try:
+        async for block in request.stream():
+            yield block
+    except HTTPException as error:
+        if error.status_code == 413:
+            raise file_too_large(max_file_bytes) from error
+        raise Problem(400, "upload_interrupted", "The upload broke off.") from error
+
+
+ROUTES = [
+    submit,
+    list_jobs,
+    query_jobs,
+    get_job,
+    cancel_job,
+    retry_job,
+    share_job,
+    list_shares,
+    revoke_share,
+    download,
+    capacity,
+]

@@ -1,0 +1,168 @@
+"""What a caller reads when a request fails: RFC 9457 problem documents with a stable code and a sentence.
+
+Nothing of ours but the sentence goes out; a stack trace stays in the log under the reference in the document.
+"""
+
+import re
+import uuid
+from typing import Any
+
+import msgspec
+import nats.errors
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from chassis import telemetry
+from chassis.joblog import LogFull
+from chassis.store import Missing, StoreFull
+
+MEDIA_TYPE = "application/problem+json"
+_MANY_SPACES = re.compile(r"\s+")
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457; `code` is stable, `detail` is a sentence for a person."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    """The form field that is wrong."""
+    reference: str | None = None
+    """What to tell us, so that we find the error in our log."""
+
+
+class Problem(Exception):
+    """A request that fails in a way the caller is told about."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.headers = headers or {}
+        self.document = ProblemDocument(
+            type=f"urn:subtide:problem:{code}",
+            title=code.replace("_", " ").capitalize(),
+            status=status,
+            detail=detail,
+            code=code,
+            field=field,
+        )
+
+
+def job_not_found() -> Problem:
+    """The same for a job that is not there and for a token that does not open it."""
+    return Problem(404, "job_not_found", "There is no such job, or this token does not open it.")
+
+
+def file_too_large(max_bytes: int) -> Problem:
+    """More than the server accepts."""
+    return Problem(413, "file_too_large", f"The file is larger than the {max_bytes:,} bytes this server accepts.")
+
+
+def log_unavailable() -> Problem:
+    """The broker cannot be reached."""
+    return Problem(
+        503,
+        "log_unavailable",
+        "The job log cannot be reached at the moment. Try again in a few seconds.",
+        headers={"Retry-After": "5"},
+    )
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problems of a route, for OpenAPI."""
+    return {
+        status: ResponseSpec(
+            ProblemDocument,
+            description=_DESCRIPTIONS[status],
+            media_type=MEDIA_TYPE,
+            generate_examples=False,
+        )
+        for status in statuses
+    }
+
+
+def of_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDocument]:
+    """What the framework refuses: no such route, wrong method, invalid input."""
+    code, detail = _FRAMEWORK.get(error.status_code, ("invalid_request", error.detail))
+    field = None
+    if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
+        first = error.extra[0]
+        field = str(first.get("key", "")) or None
+        detail = f"{field}: {first.get('message', '')}" if field else str(first.get("message", detail))
+    headers = dict(error.headers or {})
+    return answer(Problem(error.status_code, code, _MANY_SPACES.sub(" ", detail), field=field, headers=headers))
+
+
+def of_ours(_: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
+    """What our own parts raise."""
+    match error:
+        case Problem():
+            return answer(error)
+        case StoreFull():
+            return answer(Problem(507, "store_full", "The server ran out of storage space. Try again in a while."))
+        case LogFull():
+            return answer(
+                Problem(503, "log_full", "The server cannot accept jobs: its log is full. Tell the operator.")
+            )
+        case Missing():
+            return answer(Problem(410, "result_missing", "The stored file is gone. Submit the recording again."))
+        case _:
+            return answer(log_unavailable())
+
+
+def of_surprise(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
+    """A bug of ours: a reference for the caller, the trace for the log."""
+    reference = uuid.uuid4().hex[:12]
+    telemetry.logger(stage="gateway").error(
+        "request_crashed", reference=reference, method=request.method, path=request.url.path, exc_info=error
+    )
+    problem = Problem(500, "internal", f"Something went wrong on our side. Tell us the reference {reference}.")
+    return answer(problem, reference=reference)
+
+
+def answer(problem: Problem, *, reference: str | None = None) -> Response[ProblemDocument]:
+    """The response for a problem."""
+    return Response(
+        msgspec.structs.replace(problem.document, reference=reference),
+        status_code=problem.document.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers,
+    )
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: of_ours,
+    StoreFull: of_ours,
+    LogFull: of_ours,
+    Missing: of_ours,
+    nats.errors.Error: of_ours,
+    TimeoutError: of_ours,
+    HTTPException: of_http,
+    Exception: of_surprise,
+}
+
+_FRAMEWORK = {
+    401: ("unauthorized", "This needs a token."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not know the method."),
+    413: ("request_too_large", "The request is larger than this server accepts."),
+    415: ("unsupported_media_type", "This address does not accept that content type."),
+}
+
+_DESCRIPTIONS = {
+    400: "The request is wrong; `field` names what is.",
+    404: "There is no such job, or this token does not open it.",
+    409: "The job is not in a state that allows it.",
+    410: "The result is no longer stored.",
+    413: "The file is larger than the server accepts.",
+    415: "The body is no multipart form.",
+    416: "The range is outside the file.",
+    429: "System busy: no place is free; `Retry-After` says when to come back.",
+    503: "A part of the system cannot be reached, or the log is full.",
+    507: "The artifact store is full.",
+}

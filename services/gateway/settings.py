@@ -1,0 +1,30 @@
+"""Settings of the gateway; how much is let in is `chassis.admission.Limits` (SUBTIDE_MAX_ACTIVE_JOBS ...)."""
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Environment prefix SUBTIDE_GATEWAY_."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8000
+    """Port to listen on."""
+    public_url: str = ""
+    """How users reach the gateway, e.g. https://subtitles.example.org; used in share links. Default: as asked."""
+    trusted_proxies: str = ""
+    """Addresses, by comma, whose X-Forwarded-For is believed; empty believes nobody."""
+    secret: str = ""
+    """Key of the hash that stands for a client's address; the same for every gateway. Default: random at each start."""
+    max_upload_bytes: int = 2 << 30
+    """Largest recording."""
+    max_jobs_per_socket: int = 200
+    """Jobs that one websocket may watch."""
+    max_messages_behind: int = 1000
+    """Facts that may wait for a slow websocket before it is closed; it resumes with `since`."""
+    shutdown_s: int = 5
+    """Time that requests in work have at shutdown."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError("`port` must be between 0 and 65535")
