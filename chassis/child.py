@@ -172,7 +172,7 @@ def _reporter(call: int) -> Report:
         if now - last >= _REPORT_EVERY_S:
             last = now
             # Under PIPE_BUF, so the write is whole even if we are killed in the next instant.
-            _hosted["sender"].send((call, fraction, message[:200]))
+            _hosted["sender"].send((call, float(fraction), message[:200]))
 
     return report
 
