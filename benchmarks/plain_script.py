@@ -75,10 +75,15 @@ def run(path: Path, models: Path, whisper: Any | None = None, diarizer: Any | No
 
 def _segment(segment: Any) -> Segment:
     words = [
-        Word(word=word.word, start=word.start, end=word.end, probability=round(float(word.probability), 4))
+        Word(
+            word=word.word,
+            start=float(word.start),
+            end=float(word.end),
+            probability=round(float(word.probability), 4),
+        )
         for word in segment.words
     ]
-    return Segment(id=segment.id, start=segment.start, end=segment.end, text=segment.text, words=words)
+    return Segment(id=segment.id, start=float(segment.start), end=float(segment.end), text=segment.text, words=words)
 
 
 def _with_speakers(segment: Segment, turns: list[Turn]) -> Segment:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import jiwer
-from whisper_normalizer.basic import BasicTextNormalizer
-from whisper_normalizer.english import EnglishTextNormalizer
+from whisper_normalizer.basic import BasicTextNormalizer  # type: ignore[import-untyped]
+from whisper_normalizer.english import EnglishTextNormalizer  # type: ignore[import-untyped]
 
 
 def word_error_rate(reference: str, heard: str, language: str) -> float:
-    """Errors per word of the reference; English has a normaliser of its own, all other languages share the basic one."""
+    """Errors per word of the reference; English has its own normaliser, the others share the basic one."""
     normalise = EnglishTextNormalizer() if language == "en" else BasicTextNormalizer()
     return float(jiwer.wer(normalise(reference), normalise(heard)))
 

@@ -14,6 +14,7 @@ import msgspec
 
 from cli.errors import CliError
 from cli.tokens import LOOPBACK
+from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import Stage, Status
 
@@ -46,6 +47,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress_message: str = ""
     stages: dict[Stage, float] = {}
     queue_position: int | None = None
+    error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None
     error_reference: str | None = None
@@ -60,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def failure(self) -> str:
         """The sentences for a job that did not end well."""
         said = " ".join(part for part in (self.error_message, self.error_hint) if part)
-        reference = f" (reference {self.error_reference})" if self.error_reference else ""
+        reference = f" Reference: {self.error_reference}." if self.error_code == FailureCode.INTERNAL else ""
         return f"{said or f'The job was {self.status}.'}{reference}"
 
 
@@ -105,8 +107,7 @@ class Api:
         """Send a recording, streamed from the disk; `on_bytes` hears how many bytes more have gone."""
         try:
             with path.open("rb") as file:
-                name = os.fsencode(path.name).decode(errors="replace")
-                body = {"file": (name, _Counted(file, on_bytes), "application/octet-stream")}
+                body = {"file": (sent_name(path), _Counted(file, on_bytes), "application/octet-stream")}
                 async with self._answer(
                     "POST", "/api/jobs/submit", data=form_fields(parameters), files=body
                 ) as response:
@@ -149,6 +150,11 @@ class Api:
             raise Unreachable(f"The server at {self.server} did not answer in time. Try again in a while.") from error
         except httpx.HTTPError as error:
             raise Unreachable(f"The connection to {self.server} broke ({error or type(error).__name__}).") from error
+
+
+def sent_name(path: Path) -> str:
+    """The name a recording is sent under: that of the file, whose bytes need not be text."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def form_fields(parameters: Parameters) -> dict[str, str]:

@@ -9,11 +9,14 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cli.client import Job
 
 _FEW = 20
 _PAGE = 100
 _ID_SHOWN = 12
+_WIDTH_ELSEWHERE = 160
 
 
 def jobs(
@@ -32,7 +35,8 @@ def jobs(
         typer.echo(f"Nothing was submitted to {address} from here.", err=True)
         return
     found, total = asyncio.run(_query(address, tokens, everything=everything))
-    Console().print(_table(found))
+    console = Console()
+    console.print(_table(found), width=None if console.is_terminal else _WIDTH_ELSEWHERE)
     if total > len(found):
         typer.echo(f"{total - len(found)} more: subtide jobs --all", err=True)
 
@@ -49,22 +53,35 @@ async def _query(address: str, tokens: Sequence[str], *, everything: bool) -> tu
                 return found, page.total
 
 
-def _table(found: Sequence["Job"]) -> object:
-    from rich.table import Table
+def _table(found: Sequence["Job"]) -> "Table":
+    from rich.table import Column, Table
     from rich.text import Text
 
     from cli.bars import printable
 
-    table = Table("job", "recording", "status", "stage", "done", "speakers", "language", "submitted", box=None)
+    table = Table(
+        Column("job", no_wrap=True),
+        Column("recording", no_wrap=True, overflow="ellipsis"),
+        Column("status", no_wrap=True),
+        Column("speakers", no_wrap=True, justify="right"),
+        Column("language", no_wrap=True),
+        Column("submitted", no_wrap=True),
+        box=None,
+        pad_edge=False,
+    )
     for job in found:
         table.add_row(
             job.job_id[:_ID_SHOWN],
             Text(printable(job.filename)),
-            str(job.status),
-            str(job.progress_stage),
-            f"{job.progress:.0f} %",
-            "" if job.speakers is None else str(job.speakers),
+            _status(job),
+            str(job.speakers or ""),
             job.language or "",
-            f"{job.created_at.astimezone():%Y-%m-%d %H:%M}" if job.created_at else "",
+            f"{job.created_at.astimezone():%d %b %H:%M}" if job.created_at else "",
         )
     return table
+
+
+def _status(job: "Job") -> str:
+    from contracts.progress import Status
+
+    return f"{job.progress_stage} {job.progress:.0f} %" if job.status is Status.PROCESSING else str(job.status)

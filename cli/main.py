@@ -1,5 +1,6 @@
 """The command `subtide`. Everything heavy is imported by the command that needs it, so that help comes at once."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def main() -> None:
 
     SUBTIDE_DEBUG=1 shows the traceback of what is not expected; without it there is a sentence for that, too.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no caption and no file name stops a command
     try:
         code = app(prog_name="subtide", standalone_mode=False)
     except KeyboardInterrupt:

@@ -69,6 +69,7 @@ async def _run(recording: Path, stem: Path, asked: Parameters, root: Path) -> No
     from cli.client import Api
     from cli.following import follow
     from cli.standalone.folder import read_running
+    from contracts.failures import FailureCode
     from contracts.progress import Status
 
     async with AsyncExitStack() as started:
@@ -85,7 +86,8 @@ async def _run(recording: Path, stem: Path, asked: Parameters, root: Path) -> No
             accepted = await hand_over(api, recording, asked, shown)
             job = await follow(api, accepted.job_id, accepted.access_token, shown)
         if job.status is not Status.COMPLETED:
-            raise CliError(f"{recording}: {job.failure}")
+            logs = f" The logs are in {root / 'logs'}." if job.error_code == FailureCode.INTERNAL else ""
+            raise CliError(f"{recording.name}: {job.failure}{logs}")
         written = await results.write(api, accepted.job_id, accepted.access_token, stem)
         typer.echo(written["srt"].read_text(encoding="utf-8"))
         if job.cached:

@@ -20,6 +20,7 @@ SERVICES = {
     "transcriber": "Write down what is said.",
     "diarizer": "Find out who speaks when.",
     "exporter": "Join words and speakers, and make the subtitles.",
+    "janitor": "Remove what nobody can use any more.",
     "projector": "Keep the tables in Postgres that lists are read from.",
 }
 

@@ -56,6 +56,7 @@ def submit(
 
 async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Display", *, label: str = "") -> "Accepted":
     """Send one recording, with a bar, and keep its token. Raises CliError with the server's own sentence."""
+    from cli.client import sent_name
     from cli.tokens import SubmittedJob, TokenFile, server_name
 
     size, sent = max(1, recording.stat().st_size), 0
@@ -71,7 +72,7 @@ async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Disp
             job_id=accepted.job_id,
             token=accepted.access_token,
             server=server_name(api.server),
-            filename=recording.name,
+            filename=sent_name(recording),
             submitted_at=datetime.now(UTC),
         )
     )

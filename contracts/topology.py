@@ -76,5 +76,6 @@ DIARIZER = Durable(name="diarizer", wakes_on=(AudioExtracted,), ceiling_s=12 * 3
 EXPORTER = Durable(
     name="exporter", wakes_on=(TranscriptionPlanned, ChunkTranscribed, SpeakersDiarized), ceiling_s=1800.0
 )
+JANITOR = Durable(name="janitor", wakes_on=(JobFailed,), ceiling_s=600.0)
 
-DURABLES: tuple[Durable, ...] = (DISPATCHER, EXTRACTOR, TRANSCRIBER, DIARIZER, EXPORTER)
+DURABLES: tuple[Durable, ...] = (DISPATCHER, EXTRACTOR, TRANSCRIBER, DIARIZER, EXPORTER, JANITOR)

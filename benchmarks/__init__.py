@@ -1,0 +1,1 @@
+"""Measurements beside what a user would run instead; each is one command, see the Makefile."""

@@ -1,0 +1,6 @@
+"""`python -m services.janitor`"""
+
+from chassis.service import main
+from services.janitor.app import serve
+
+main({"janitor": serve})
