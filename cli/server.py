@@ -10,8 +10,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 def data_root(given: Path | None = None) -> Path:
     """The data folder of the stack on this machine: as given, else SUBTIDE_DATA, else a folder of the user's."""
-    named = os.environ.get("SUBTIDE_DATA", "")
-    return given or (Path(named).expanduser() if named else default_root())
+    named = given or os.environ.get("SUBTIDE_DATA", "")
+    return (Path(named) if named else default_root()).expanduser().absolute()
 
 
 def server_address(given: str | None) -> str:

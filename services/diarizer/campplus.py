@@ -5,6 +5,7 @@ Interspeech 2023; weights of 3D-Speaker (zh-en common, 192 dimensions).
 """
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from torchaudio.compliance import kaldi
 DIMENSION = 192
 _SAMPLE_RATE = 16_000
 _MEL_BINS = 80
+_FRAME_SAMPLES = 400
 _MIN_FRAMES = 20
-"""Shorter speech (0.2 s) gives no embedding that is worth clustering."""
+"""0.2 s: less speech than that does not tell one voice from another."""
 _TRACED_FRAMES = 300
 
 
 class CamPlusPlus(Model):
     """Embeddings of masked speech: waveforms (batch, 1, samples), weights (batch, frames) -> (batch, 192).
 
-    A row whose mask leaves less than 0.2 s is NaN, which pyannote's clustering leaves out.
+    A row whose mask leaves less than 0.2 s is NaN, which pyannote's clustering leaves out. A whole waveform that short
+    raises ValueError, by which pyannote learns how little speech it may ask about.
     """
 
     def __init__(self, network: Path, weights: Path) -> None:
@@ -33,16 +36,10 @@ class CamPlusPlus(Model):
         self.specifications = Specifications(
             problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=10.0, min_duration=0.5
         )
-        net = _module_at(network).CAMPPlus(feat_dim=_MEL_BINS, embedding_size=DIMENSION)
-        net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        net.eval()
-        with torch.no_grad():
-            # Frozen, so that batch normalisation folds into the convolutions: a fifth faster on a CPU.
-            traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-                net, torch.randn(1, _TRACED_FRAMES, _MEL_BINS), check_trace=False
-            )
-        self.net = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        self.net = _module_at(network).CAMPPlus(feat_dim=_MEL_BINS, embedding_size=DIMENSION)
+        self.net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         self.eval()
+        self._on_cpu = _frozen(self.net)
 
     @property
     def dimension(self) -> int:
@@ -51,7 +48,8 @@ class CamPlusPlus(Model):
 
     def forward(self, waveforms: torch.Tensor, weights: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
         """One embedding a row. pyannote repeats a waveform for each of its speakers: its features are made once."""
-        embeddings = torch.full((len(waveforms), DIMENSION), float("nan"))
+        net = self._on_cpu if waveforms.device.type == "cpu" else self.net
+        embeddings = waveforms.new_full((len(waveforms), DIMENSION), float("nan"))
         features: torch.Tensor | None = None
         featured: torch.Tensor | None = None
         for row, waveform in enumerate(waveforms):
@@ -61,13 +59,25 @@ class CamPlusPlus(Model):
                 features, featured = _filter_banks(waveform), waveform
             speech = features if weights is None else features[_mask(weights[row], len(features))]
             if len(speech) >= _MIN_FRAMES:
-                embeddings[row] = self.net((speech - speech.mean(0, keepdim=True))[None])[0]
+                embeddings[row] = net((speech - speech.mean(0, keepdim=True))[None])[0]
+            elif weights is None:
+                raise ValueError("too little sound for an embedding")
         return embeddings
 
 
+def _frozen(net: torch.nn.Module) -> Any:
+    """Batch normalisation folded into the convolutions: an eighth faster on a CPU. It cannot leave the CPU again."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what tracing warns of is a recording of a single frame, which we refuse
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            net, torch.randn(1, _TRACED_FRAMES, _MEL_BINS), check_trace=False
+        )
+    return torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+
+
 def _filter_banks(waveform: torch.Tensor) -> torch.Tensor:
-    if waveform.shape[-1] < _SAMPLE_RATE // 40:
-        return torch.zeros(0, _MEL_BINS)
+    if waveform.shape[-1] < _FRAME_SAMPLES:
+        return waveform.new_zeros(0, _MEL_BINS)
     features: torch.Tensor = kaldi.fbank(
         waveform, num_mel_bins=_MEL_BINS, sample_frequency=float(_SAMPLE_RATE), dither=0.0, window_type="povey"
     )

@@ -1,34 +1,43 @@
 """Captions: what stands on the screen together, and for how long.
 
 The limits are those of common subtitling guides (BBC Subtitle Guidelines; Netflix Timed Text Style Guide): two lines
-of 42 characters, at most 7 seconds, broken where a reader would break.
+of 42 characters, at most 7 seconds, 17 characters a second, broken where a reader would break.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import msgspec
 
 from contracts.transcript import Segment, Word
 
 LINE_WIDTH = 42
-MAX_LINES = 2
 MAX_S = 7.0
 MIN_S = 1.0
+READ_PER_S = 17.0
+"""Columns that a viewer reads in a second."""
 PAUSE_S = 0.8
 """Silence of this length ends a caption."""
 
 _TICK_S = 0.001
 _STRONG = (".", "?", "!", "…", "。", "？", "！")
 _WEAK = (",", ";", ":", "—", "–", "、", "，", "；", "：")
+_CLOSING = "\"'”’»)]}」』"
+_LITTLE = 3
+"""Words up to this long are mostly articles and conjunctions, which belong to what follows."""
+_FEW = 3
+"""Fewer words than these make a poor caption."""
 
 
 class Cue(msgspec.Struct, frozen=True, kw_only=True):
-    """One caption. `words` are the indices, in the transcript, of the words it shows."""
+    """One caption, seconds. `words` is the range, in the transcript, of the words it shows."""
 
     start: float
     end: float
     lines: list[str]
+    labelled: list[str]
+    """The lines for a format that cannot say who speaks: where the speaker changes, the name comes first."""
     speaker: str | None
     words: tuple[int, int]
 
@@ -37,17 +46,25 @@ def cues(segments: Sequence[Segment]) -> list[Cue]:
     """Captions in order, none overlapping the next; every word is in exactly one, and none has two speakers."""
     made: list[Cue] = []
     first = 0
+    speaker = None
     for run in _runs(segments):
-        for words in _split(run):
-            lines = _lines(words)
-            if lines:
-                start = max(words[0].start, made[-1].end if made else 0.0)
-                end = max(max(word.end for word in words), start + _TICK_S)
-                made.append(
-                    Cue(start=start, end=end, lines=lines, speaker=words[0].speaker, words=(first, first + len(words)))
-                )
+        name = label(run[0].speaker) if run[0].speaker != speaker else ""
+        speaker = run[0].speaker
+        for words in _split(run, indent=width(name)):
+            if lines := _lines(words, 0):
+                start, end = _times(words, made[-1].end if made else 0.0)
+                labelled = _lines(words, width(name))
+                labelled[0] = name + labelled[0]
+                span = (first, first + len(words))
+                made.append(Cue(start=start, end=end, lines=lines, labelled=labelled, speaker=speaker, words=span))
+                name = ""
             first += len(words)
-    return _timed(made)
+    return [_lingering(cue, following) for cue, following in zip_longest(made, made[1:])]
+
+
+def label(speaker: str | None) -> str:
+    """What is put before the words of a speaker where the format has no other way."""
+    return f"{speaker}: " if speaker else ""
 
 
 def text_of(words: Sequence[Word]) -> str:
@@ -72,23 +89,21 @@ def _runs(segments: Sequence[Segment]) -> list[list[Word]]:
     return runs
 
 
-def _split(run: Sequence[Word]) -> list[Sequence[Word]]:
-    parts: list[Sequence[Word]] = []
+def _split(run: Sequence[Word], indent: int) -> Iterator[Sequence[Word]]:
     first = 0
     while first < len(run):
         end = first + 1
-        while end < len(run) and _fits(run[first : end + 1]):
+        while end < len(run) and _fits(run[first : end + 1], indent):
             end += 1
         end = _best_break(run, first, end) if end < len(run) else _sentence_break(run, first)
-        parts.append(run[first:end])
-        first = end
-    return parts
+        yield run[first:end]
+        first, indent = end, 0
 
 
-def _fits(words: Sequence[Word]) -> bool:
+def _fits(words: Sequence[Word], indent: int) -> bool:
     if words[-1].end - words[0].start > MAX_S:
         return False
-    return width(text_of(words)) <= LINE_WIDTH or _two_lines(words) is not None
+    return indent + width(text_of(words)) <= LINE_WIDTH or _two_lines(words, indent) is not None
 
 
 def _best_break(run: Sequence[Word], first: int, end: int) -> int:
@@ -96,53 +111,74 @@ def _best_break(run: Sequence[Word], first: int, end: int) -> int:
 
     def worth(cut: int) -> float:
         filled = (cut - first) / (end - first)
-        after = run[cut - 1].word.rstrip()
-        mark = 1.0 if after.endswith(_STRONG) else 0.5 if after.endswith(_WEAK) else 0.0
         pause = min(0.4, max(0.0, run[cut].start - run[cut - 1].end))
-        return filled + mark + pause
+        stranded = 0.5 if len(run) - cut < _FEW else 0.0
+        return filled + _rest(run[cut - 1].word) + pause - stranded
 
-    return max(range(first + max(1, (end - first) // 3), end + 1), key=worth)
+    cuts = range(first + max(1, (end - first) // 3), end + 1)
+    return max([cut for cut in cuts if _breakable(run, cut)] or cuts, key=worth)
+
+
+def _rest(word: str) -> float:
+    """How well a reader may pause after a word."""
+    read = word.strip().rstrip(_CLOSING)
+    if read.endswith(_STRONG):
+        return 1.0
+    if read.endswith(_WEAK):
+        return 0.5
+    return -0.2 if width(read) <= _LITTLE else 0.0
 
 
 def _sentence_break(run: Sequence[Word], first: int) -> int:
-    """The rest fits in one caption; two sentences that each fill a line are still better apart."""
+    """The rest fits in one caption; two sentences that each fill half a line are still better apart."""
     for cut in range(first + 1, len(run)):
-        if (
-            run[cut - 1].word.rstrip().endswith(_STRONG)
-            and width(text_of(run[first:cut])) >= LINE_WIDTH // 2
-            and width(text_of(run[cut:])) >= LINE_WIDTH // 2
-        ):
+        sides = (run[first:cut], run[cut:])
+        rests = _breakable(run, cut) and _rest(run[cut - 1].word) == 1.0
+        if rests and all(width(text_of(side)) >= LINE_WIDTH // 2 for side in sides):
             return cut
     return len(run)
 
 
-def _lines(words: Sequence[Word]) -> list[str]:
+def _lines(words: Sequence[Word], indent: int) -> list[str]:
+    """One line or two; none where the words are blank. A word wider than a line stays whole."""
     text = text_of(words)
     if not text:
         return []
-    if width(text) <= LINE_WIDTH:
+    if indent + width(text) <= LINE_WIDTH:
         return [text]
-    return _two_lines(words) or [text]
+    return _two_lines(words, indent) or [text]
 
 
-def _two_lines(words: Sequence[Word]) -> list[str] | None:
+def _two_lines(words: Sequence[Word], indent: int) -> list[str] | None:
     """The most balanced two lines, after punctuation by preference; None where no cut fits the width."""
     best: tuple[float, list[str]] | None = None
     for cut in range(1, len(words)):
         lines = [text_of(words[:cut]), text_of(words[cut:])]
-        if not all(lines) or max(width(line) for line in lines) > LINE_WIDTH:
+        widths = (indent + width(lines[0]), width(lines[1]))
+        if not _breakable(words, cut) or not all(lines) or max(widths) > LINE_WIDTH:
             continue
-        cost = abs(width(lines[0]) - width(lines[1])) - (8 if lines[0].endswith(_STRONG + _WEAK) else 0)
+        cost = abs(widths[0] - widths[1]) - 12 * _rest(words[cut - 1].word)
         if best is None or cost < best[0]:
             best = (cost, lines)
     return best[1] if best else None
 
 
-def _timed(made: list[Cue]) -> list[Cue]:
-    """Captions too short to read stay longer where the next leaves room."""
-    timed = []
-    for cue, following in zip(made, [*made[1:], None], strict=True):
-        wanted = max(cue.end, cue.start + MIN_S)
-        room = following.start if following is not None else wanted
-        timed.append(msgspec.structs.replace(cue, end=round(max(min(wanted, room), cue.start + _TICK_S), 3)))
-    return timed
+def _breakable(words: Sequence[Word], cut: int) -> bool:
+    """Whether a line may end before word `cut`: at a space, or beside a wide character, where none is written."""
+    before, after = words[cut - 1].word, words[cut].word
+    return before[-1:].isspace() or after[:1].isspace() or width(before[-1:]) == 2 or width(after[:1]) == 2
+
+
+def _times(words: Sequence[Word], earliest: float) -> tuple[float, float]:
+    """When the words are heard, not before `earliest` and for some time; milliseconds."""
+    start = max(words[0].start, earliest)
+    end = max(start + _TICK_S, min(start + MAX_S, max(word.end for word in words)))
+    return round(start, 3), round(end, 3)
+
+
+def _lingering(cue: Cue, following: Cue | None) -> Cue:
+    """A caption too short to read stays longer where the next leaves room."""
+    reading_s = sum(width(line) for line in cue.lines) / READ_PER_S
+    wanted = cue.start + min(MAX_S, max(MIN_S, reading_s))
+    room = wanted if following is None else following.start
+    return msgspec.structs.replace(cue, end=round(max(cue.end, min(wanted, room)), 3))

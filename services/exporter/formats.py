@@ -1,23 +1,20 @@
 """The files a user takes away. SubRip has no standard but its habit; WebVTT is the W3C's, voice spans included."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
-from contracts.transcript import Segment
-from services.exporter.cues import Cue, text_of
+from contracts.transcript import Segment, Word
+from services.exporter.cues import Cue, label, text_of
 
+_PARAGRAPH_PAUSE_S = 3.0
 _NOTHING = "(no speech was found in this recording)\n"
 
 
 def srt(cues: Sequence[Cue]) -> bytes:
     """SubRip; a speaker is named where the speaker changes."""
     blocks = []
-    speaker = None
     for number, cue in enumerate(cues, start=1):
-        label = f"{cue.speaker}: " if cue.speaker and cue.speaker != speaker else ""
-        speaker = cue.speaker
-        text = "\n".join(cue.lines)
-        blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{label}{text}\n")
+        text = "\n".join(cue.labelled)
+        blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{text}\n")
     return "\n".join(blocks).encode()
 
 
@@ -32,13 +29,16 @@ def vtt(cues: Sequence[Cue]) -> bytes:
 
 
 def txt(segments: Sequence[Segment]) -> bytes:
-    """A paragraph each time somebody else speaks."""
-    paragraphs = []
-    words = [word for segment in segments for word in segment.words]
-    for speaker, run in groupby(words, key=lambda word: word.speaker):
-        text = text_of(list(run))
-        paragraphs.append(f"{speaker}: {text}\n" if speaker else f"{text}\n")
-    return ("\n".join(paragraphs) or _NOTHING).encode()
+    """A paragraph each time somebody else speaks, or the same speaker goes on after a long pause."""
+    paragraphs: list[list[Word]] = []
+    for segment in segments:
+        for word in segment.words:
+            last = paragraphs[-1][-1] if paragraphs else None
+            if last is None or last.speaker != word.speaker or word.start - last.end > _PARAGRAPH_PAUSE_S:
+                paragraphs.append([])
+            paragraphs[-1].append(word)
+    texts = [f"{label(words[0].speaker)}{text_of(words)}\n" for words in paragraphs if text_of(words)]
+    return ("\n".join(texts) or _NOTHING).encode()
 
 
 def _clock(seconds: float, point: str) -> str:

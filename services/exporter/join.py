@@ -14,6 +14,12 @@ from contracts.transcript import Segment, Turn, Word
 
 _SPOKEN_S = 0.6
 """A word is judged by its last so many seconds: a longer one has swallowed the pause before it."""
+_INSTANT_S = 0.02
+"""What a word without duration is taken to last."""
+_ALIKE = 0.9
+"""Turns that cover a word to this share of the best cover it alike."""
+_FALLS_SILENT_S = 0.3
+"""A turn that ends so soon after a word is about to be over."""
 _NEAR_S = 1.0
 """How far from any turn a word may be and still be given to the nearest."""
 _SNAP_WORDS = 2
@@ -41,7 +47,7 @@ def join(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
                 Segment(
                     id=len(joined),
                     start=said[0].start,
-                    end=max(said[-1].end, said[0].start),
+                    end=max(said[0].start, *(word.end for word in said)),
                     text="".join(word.word for word in said),
                     speaker=speaker,
                     words=said,
@@ -55,8 +61,9 @@ def _speakers(words: Sequence[Word], turns: Sequence[Turn]) -> list[str | None]:
         return [None] * len(words)
     index = _TurnIndex(turns)
     speakers: list[str | None] = []
-    for word in words:
-        speakers.append(index.speaker_of(word, speakers[-1] if speakers else None))
+    for n, word in enumerate(words):
+        current = speakers[-1] if speakers else None
+        speakers.append(index.speaker_of(word, current, may_change=_is_boundary(words, n)))
     _snap_to_sentences(words, speakers)
     _smooth(words, speakers)
     return speakers
@@ -70,20 +77,24 @@ class _TurnIndex:
         self._starts = [turn.start for turn in self._turns]
         self._longest_s = max(turn.end - turn.start for turn in self._turns)
 
-    def speaker_of(self, word: Word, current: str | None) -> str | None:
-        """Whoever covers the word best; of two who cover it alike, whoever has the floor."""
-        start, end = max(word.start, word.end - _SPOKEN_S), word.end
+    def speaker_of(self, word: Word, current: str | None, *, may_change: bool) -> str | None:
+        """Whoever covers the word best; of those who cover it alike, whoever has the floor and is not just ending."""
+        end = max(word.end, word.start)
+        start = min(max(word.start, end - _SPOKEN_S), end - _INSTANT_S)
         near = self._near(start - _NEAR_S, end + _NEAR_S)
         covered: dict[str, float] = {}
+        lasts: dict[str, float] = {}
         for turn in near:
             overlap_s = min(turn.end, end) - max(turn.start, start)
             if overlap_s > 0:
                 covered[turn.speaker] = covered.get(turn.speaker, 0.0) + overlap_s
+                lasts[turn.speaker] = max(lasts.get(turn.speaker, 0.0), turn.end)
         if covered:
-            best = max(covered, key=lambda speaker: covered[speaker])
-            if current is not None and covered.get(current, 0.0) >= 0.9 * covered[best]:
+            alike = [who for who in covered if covered[who] >= _ALIKE * max(covered.values())]
+            if current in alike and not (may_change and lasts[current] - end < _FALLS_SILENT_S):
                 return current
-            return best
+            going_on = [who for who in alike if may_change and lasts[who] - end >= _FALLS_SILENT_S]
+            return max(going_on or alike, key=lambda who: (who == current, covered[who]))
         if near:
             return min(near, key=lambda turn: max(turn.start - end, start - turn.end)).speaker
         return current if current is not None else self._turns[0].speaker
@@ -102,7 +113,7 @@ def _snap_to_sentences(words: Sequence[Word], speakers: list[str | None]) -> Non
         for distance in range(1, _SNAP_WORDS + 1):
             earlier, later = change - distance, change + distance
             if (
-                earlier > 0
+                earlier >= 0
                 and _is_boundary(words, earlier)
                 and words[change].start - words[earlier].start <= _SNAP_S
                 and _same(speakers, earlier, change)
@@ -110,7 +121,7 @@ def _snap_to_sentences(words: Sequence[Word], speakers: list[str | None]) -> Non
                 speakers[earlier:change] = [speakers[change]] * distance
                 break
             if (
-                later < len(words)
+                later <= len(words)
                 and _is_boundary(words, later)
                 and words[later - 1].end - words[change].start <= _SNAP_S
                 and _same(speakers, change, later)
@@ -132,6 +143,8 @@ def _smooth(words: Sequence[Word], speakers: list[str | None]) -> None:
 
 def _is_boundary(words: Sequence[Word], n: int) -> bool:
     """Whether a speaker may well change before word `n`: a sentence ends there, or somebody pauses."""
+    if not 0 < n < len(words):
+        return True
     return words[n - 1].word.rstrip().endswith(_SENTENCE_ENDS) or words[n].start - words[n - 1].end >= _PAUSE_S
 
 

@@ -36,13 +36,22 @@ RECIPE = 1
 """Raise it when a change here gives other words for the same input: results stored under the old one are not used."""
 
 UNHEARD_S = 5.0
+"""Whisper may stop early, most often where a loud voice gives way to a faint one. So much speech after the last word
+of a window is not taken for a mistake of the detector, but heard again by itself.
+"""
+
 _MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
-_BLOCK_FRAMES = 2_000
+_REST_TRIES = 3
+_BLOCK_FRAMES = 312  # ten seconds
+_RUN_UP_FRAMES = 31
 _CONTEXT_SAMPLES = 64
 # Windows lie on quarters of a second: faster-whisper counts their offsets in whole frames of 10 ms, rounded down.
 _GRID_SAMPLES = SAMPLE_RATE // 4
 _PROMPT_TOKENS = 223
+# When Whisper's own decoding takes a result for a loop, for a guess, and a guess for silence.
 _REPETITIVE = 2.4
+_UNLIKELY = -1.0
+_NO_SPEECH = 0.6
 _NO_REPEAT = 6
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
@@ -78,9 +87,9 @@ class Transcriber:
         multilingual: bool = False,
         report: Report = lambda fraction, message: None,
     ) -> Planned:
-        """Plans a 16 kHz mono s16 WAV of any length; memory does not grow with it.
+        """Plans a 16 kHz mono s16 WAV of any length; memory does not grow with its sound.
 
-        In a `multilingual` job the language is the one most spoken.
+        `language` is a hint unless forced. In a `multilingual` job the language found is the one most spoken.
         """
         with wave.open(str(wav), "rb") as audio:
             regions = _regions(audio, report)
@@ -94,15 +103,17 @@ class Transcriber:
                     language_source="none",
                     speech_s=0.0,
                 )
-            if force_language and language is not None:
-                code, probability, source = language, None, "forced"
-            elif not (whisper := self._whisper(model)).model.is_multilingual:
+            whisper = self._whisper(model)
+            hint = _known(whisper, language)
+            if not whisper.model.is_multilingual:
                 code, probability, source = "en", None, "forced"
+            elif force_language and hint is not None:
+                code, probability, source = hint, None, "forced"
             else:
                 report(0.9, "Finding out the language")
                 pieces = languages.samples(regions)
                 heard = [_heard(whisper, np.concatenate([_read(audio, part) for part in piece])) for piece in pieces]
-                verdict = languages.decide(heard, language)
+                verdict = languages.decide(heard, hint)
                 code, probability, source = verdict.language, verdict.probability, verdict.source
         report(1.0, "Planned")
         return Planned(
@@ -152,13 +163,11 @@ class Transcriber:
             decoded = _decode(whisper, [samples(window) for window in windows], code, options)
             for window, heard_words in zip(windows, decoded, strict=True):
                 words = timeline.on_recording(heard_words, window)
-                while words and planning.speech_s(rest := timeline.unheard(words, window)) >= UNHEARD_S:
-                    print("UNHEARD", rest[0].start, planning.speech_s(rest))
-                    more = next(_decode(whisper, [samples(rest)], code, options))
-                    print("  ->", "".join(x.word for x in more))
-                    if not more:
+                for _ in range(_REST_TRIES):
+                    rest = timeline.unheard(words, window)
+                    if not words or planning.speech_s(rest) < UNHEARD_S:
                         break
-                    words += timeline.on_recording(more, rest)
+                    words += timeline.on_recording(next(_decode(whisper, [samples(rest)], code, options)), rest)
                 if task == "translate" and code in _UNSPACED:
                     words = timeline.whole_words(words)
                 found.extend(timeline.segments(words))
@@ -193,12 +202,17 @@ class Transcriber:
 
 
 def _regions(audio: wave.Wave_read, report: Report) -> list[Region]:
-    """Speech regions of an open WAV, read block by block with the detector's memory carried over."""
+    """Speech regions of an open WAV, read in blocks.
+
+    The detector forgets what it heard at every block, but for a second's run-up: carried through minutes of silence,
+    its memory makes it deaf to a third of the speech after (silero v6, in faster-whisper 1.2.1).
+    """
     shape = (audio.getnchannels(), audio.getsampwidth(), audio.getframerate())
     if shape != (1, 2, SAMPLE_RATE):
         raise ValueError(f"want mono s16 at {SAMPLE_RATE} Hz, got channels, bytes a sample, rate = {shape}")
     session = get_vad_model().session
-    state = {name: np.zeros((1, 1, 128), dtype=np.float32) for name in ("h", "c")}
+    fresh = {name: np.zeros((1, 1, 128), dtype=np.float32) for name in ("h", "c")}
+    past = np.zeros((0, FRAME_SAMPLES + _CONTEXT_SAMPLES), dtype=np.float32)
     context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
     probabilities: list[float] = []
     samples = 0
@@ -206,10 +220,10 @@ def _regions(audio: wave.Wave_read, report: Report) -> list[Region]:
         sound = _floats(block)
         samples += sound.size
         frames = np.pad(sound, (0, -sound.size % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
-        before = np.vstack([context[None], frames[:-1, -_CONTEXT_SAMPLES:]])
-        heard, state["h"], state["c"] = session.run(None, {"input": np.hstack([before, frames]), **state})
-        context = frames[-1, -_CONTEXT_SAMPLES:]
-        probabilities.extend(heard.reshape(-1).tolist())
+        seen = np.hstack([np.vstack([context[None], frames[:-1, -_CONTEXT_SAMPLES:]]), frames])
+        heard, _, _ = session.run(None, {"input": np.vstack([past, seen]), **fresh})
+        probabilities.extend(heard.reshape(-1)[len(past) :].tolist())
+        past, context = seen[-_RUN_UP_FRAMES:], frames[-1, -_CONTEXT_SAMPLES:]
         report(0.9 * samples / max(samples, audio.getnframes()), "Finding speech")
     return planning.speech_regions(probabilities, samples)
 
@@ -227,18 +241,25 @@ def _at(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
+def _known(whisper: Any, language: str | None) -> str | None:
+    """`language`, or what comes closest in a model that has no token for it: Cantonese came with large-v3."""
+    if language is None or whisper.hf_tokenizer.token_to_id(f"<|{language}|>") is not None:
+        return language
+    return "zh" if language == "yue" else None
+
+
 def _heard(whisper: Any, sound: Samples) -> languages.Heard:
     """Language probabilities of the first ten seconds of `sound`.
 
     The encoder is given those alone, not filled up to 30 s: a sixth of the time, and the same answer.
     """
     sound = sound[: _at(languages.SAMPLE_S)]
+    seconds = sound.size / SAMPLE_RATE
+    sound = np.pad(sound, (0, max(0, SAMPLE_RATE - sound.size)))
     with _memory_failures():
         encoded = whisper.encode(whisper.feature_extractor(sound)[..., :-1])
         ranked = whisper.model.detect_language(encoded)[0]
-    return languages.Heard(
-        seconds=sound.size / SAMPLE_RATE, probabilities={token[2:-2]: probability for token, probability in ranked}
-    )
+    return languages.Heard(seconds=seconds, probabilities={token[2:-2]: probability for token, probability in ranked})
 
 
 def _prompts(whisper: Any, initial_prompt: str | None, hotwords: str | None) -> dict[str, str | None]:
@@ -264,19 +285,22 @@ def _decode(
 ) -> Iterator[list[Word]]:
     """The words of each window, in seconds from its start.
 
-    A window that came out as one phrase over and over is decoded again with repetition forbidden: batched decoding
-    lacks the check that faster-whisper's plain decoding has.
+    Applies two checks of Whisper that batched decoding lacks: a phrase over and over is decoded again with repetition
+    forbidden, and an unlikely text over probable silence is dropped.
     """
     for window, (offset_s, heard) in zip(windows, _batched(whisper, windows, language, options), strict=True):
         if heard.compression_ratio > _REPETITIVE:
-            again = next(_batched(whisper, [window], language, options, no_repeat_ngram_size=_NO_REPEAT))
-            if again[1].compression_ratio < heard.compression_ratio:
-                offset_s, heard = again
+            again_s, again = next(_batched(whisper, [window], language, options, no_repeat_ngram_size=_NO_REPEAT))
+            if again.compression_ratio <= _REPETITIVE and again.avg_logprob > _UNLIKELY:
+                offset_s, heard = again_s, again
+        if heard.no_speech_prob > _NO_SPEECH and heard.avg_logprob < _UNLIKELY:
+            yield []
+            continue
         yield [
             Word(
                 word=word.word,
-                start=word.start - offset_s,
-                end=word.end - offset_s,
+                start=float(word.start) - offset_s,
+                end=float(word.end) - offset_s,
                 probability=round(float(word.probability), 4),
             )
             for word in heard.words

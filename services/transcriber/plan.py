@@ -41,7 +41,9 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float | None
     """How sure detection is of `language`; None where it did not listen."""
     language_source: str
-    """`forced`, `hint` (the job's, not overruled), `detected`, or `none` where nobody speaks."""
+    """`forced` (by the job, or by a model that knows one language), `hint` (the job's, not overruled), `detected`, or
+    `none` where nobody speaks.
+    """
     speech_s: float
 
 

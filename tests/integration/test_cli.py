@@ -193,13 +193,13 @@ async def test_submit_prints_the_job_id_alone_and_keeps_its_token(
     assert (view.parameters.language, view.parameters.num_speakers) == ("es", 2)
 
 
-@pytest.mark.parametrize("name", ['a "quoted" name.mp4', "two\nlines.mp4", "🎬 película.mp4"])
+@pytest.mark.parametrize("name", ['a "quoted" name.mp4', "two\nlines.mp4", "🎬 película.mp4", os.fsdecode(b"\xff.mp4")])
 async def test_submit_takes_any_file_name(subtide: CommandLine, gateway: Gateway, joblog: JobLog, name: str) -> None:
     talk = subtide.home / name
     talk.write_bytes(b"sound")
     view = await joblog.view(await submitted(subtide, gateway, talk))
     assert view is not None
-    assert view.filename == name.replace("\n", " ")
+    assert view.filename == os.fsencode(name).decode(errors="replace").replace("\n", " ")
 
 
 async def test_watch_shows_every_caption_and_ends_with_the_job(

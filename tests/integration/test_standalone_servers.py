@@ -163,6 +163,7 @@ PostgresServer(Path({str(place / "postgres")!r})).prepare()
     await until(lambda: list((place / "postgres").glob(".new-*/data/base")))
     process.kill()
     process.wait()
+    await until(lambda: not _naming(place))
     assert not (place / "postgres" / "data").exists()
 
     with PostgresServer(place / "postgres") as server:
@@ -412,6 +413,15 @@ def test_a_process_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> 
 
     assert not end(process, signal.SIGTERM, within_s=0.2)
     assert process.returncode == -signal.SIGKILL
+
+
+def _naming(folder: Path) -> list[psutil.Process]:
+    """Every process that has a folder in its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in argument for argument in process.info["cmdline"] or [])
+    ]
 
 
 def _has_logged(path: Path, text: str) -> bool:
