@@ -27,8 +27,7 @@ _TRACED_FRAMES = 300
 class CamPlusPlus(Model):
     """Embeddings of masked speech: waveforms (batch, 1, samples), weights (batch, frames) -> (batch, 192).
 
-    A row whose mask leaves less than 0.2 s is NaN, which pyannote's clustering leaves out. A whole waveform that short
-    raises ValueError, by which pyannote learns how little speech it may ask about.
+    A row that leaves less than 0.2 s is NaN, which pyannote's clustering leaves out.
     """
 
     def __init__(self, network: Path, weights: Path) -> None:
@@ -60,15 +59,15 @@ class CamPlusPlus(Model):
             speech = features if weights is None else features[_mask(weights[row], len(features))]
             if len(speech) >= _MIN_FRAMES:
                 embeddings[row] = net((speech - speech.mean(0, keepdim=True))[None])[0]
-            elif weights is None:
-                raise ValueError("too little sound for an embedding")
         return embeddings
 
 
 def _frozen(net: torch.nn.Module) -> Any:
     """Batch normalisation folded into the convolutions: an eighth faster on a CPU. It cannot leave the CPU again."""
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what tracing warns of is a recording of a single frame, which we refuse
+        warnings.simplefilter(
+            "ignore"
+        )  # the one data-dependent branch is for a single frame, and we ask for no fewer than 20
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
             net, torch.randn(1, _TRACED_FRAMES, _MEL_BINS), check_trace=False
         )

@@ -24,10 +24,11 @@ _TICK_S = 0.001
 _STRONG = (".", "?", "!", "…", "。", "？", "！")
 _WEAK = (",", ";", ":", "—", "–", "、", "，", "；", "：")
 _CLOSING = "\"'”’»)]}」』"
+_AHEAD = 10
 _LITTLE = 3
 """Words up to this long are mostly articles and conjunctions, which belong to what follows."""
 _FEW = 3
-"""Fewer words than these make a poor caption."""
+"""A line of fewer words is worth no break, whatever mark it ends with."""
 
 
 class Cue(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +47,9 @@ def cues(segments: Sequence[Segment]) -> list[Cue]:
     """Captions in order, none overlapping the next; every word is in exactly one, and none has two speakers."""
     made: list[Cue] = []
     first = 0
-    speaker = None
     for run in _runs(segments):
-        name = label(run[0].speaker) if run[0].speaker != speaker else ""
         speaker = run[0].speaker
+        name = "" if made and made[-1].speaker == speaker else label(speaker)
         for words in _split(run, indent=width(name)):
             if lines := _lines(words, 0):
                 start, end = _times(words, made[-1].end if made else 0.0)
@@ -107,12 +107,15 @@ def _fits(words: Sequence[Word], indent: int) -> bool:
 
 
 def _best_break(run: Sequence[Word], first: int, end: int) -> int:
-    """Where to end a caption that could hold the words `first` to `end`: late, and after punctuation or a pause."""
+    """Where to end a caption that could hold the words `first` to `end`.
+
+    Late, after punctuation or a pause, and not so that the last caption of the run is a stub.
+    """
 
     def worth(cut: int) -> float:
         filled = (cut - first) / (end - first)
         pause = min(0.4, max(0.0, run[cut].start - run[cut - 1].end))
-        stranded = 0.5 if len(run) - cut < _FEW else 0.0
+        stranded = max(0.0, 1.0 - 2 * width(text_of(run[cut : cut + _AHEAD])) / LINE_WIDTH)
         return filled + _rest(run[cut - 1].word) + pause - stranded
 
     cuts = range(first + max(1, (end - first) // 3), end + 1)
@@ -157,7 +160,9 @@ def _two_lines(words: Sequence[Word], indent: int) -> list[str] | None:
         widths = (indent + width(lines[0]), width(lines[1]))
         if not _breakable(words, cut) or not all(lines) or max(widths) > LINE_WIDTH:
             continue
-        cost = abs(widths[0] - widths[1]) - 12 * _rest(words[cut - 1].word)
+        cost = abs(widths[0] - widths[1]) - (
+            20 * _rest(words[cut - 1].word) if min(cut, len(words) - cut) >= _FEW else 0
+        )
         if best is None or cost < best[0]:
             best = (cost, lines)
     return best[1] if best else None
