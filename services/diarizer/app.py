@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from chassis.models import models_dir
-
 from chassis.child import EnginePool, EngineSpec
+from chassis.models import models_dir
 from chassis.service import Connected, serve_stage
 from chassis.settings import load
 from chassis.settle import Handler

@@ -44,9 +44,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """Between windows of 10 s, as a share of them. A finer one costs in proportion and finds the same speakers."""
     method: str = "average"
     threshold: float = 0.38
-    """The middle of what works: above 0.42 the two voices of a telephone call become one, under 0.25 one becomes two."""
+    """The middle of what works: above 0.42 two voices of a telephone call become one, under 0.25 one becomes two."""
     min_cluster_size: int = 4
-    """Windows a voice must be heard in to be a speaker: 10 s. pyannote's 12 is for a step of 0.1, and loses speakers."""
+    """Windows in which a speaker must be heard: 10 s in all. pyannote's 12 is for a step of 0.1, and loses speakers."""
     exclude_overlap: bool = True
     """Voices are learnt where they speak alone."""
 
@@ -129,8 +129,10 @@ def assemble(models: Path, setting: Setting) -> Any:
 
     from services.diarizer.campplus import CamPlusPlus
 
+    segmentation = Model.from_pretrained(str(segmentation_weights))
+    assert segmentation is not None
     pipeline = SpeakerDiarization(
-        segmentation=Model.from_pretrained(str(segmentation_weights)),
+        segmentation=segmentation,
         segmentation_step=setting.step,
         segmentation_batch_size=_SEGMENTATION_BATCH,
         embedding=CamPlusPlus(network, embedding_weights),
