@@ -242,13 +242,14 @@ def test_the_database_of_a_data_folder_that_has_gone_is_removed(place: Path) -> 
 
 
 async def test_the_servers_of_a_stack_come_back_after_a_crash_at_the_same_address(folder: DataFolder) -> None:
+    others = _servers()  # of other tests, for the session
     with folder.locked():
         async with servers(folder, {}) as addresses:
             client = await nats.connect(addresses.nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
             for name in ("nats-server", "postgres"):
-                (victim,) = [child for child in psutil.Process().children() if child.name() == name]
+                (victim,) = [child for child in _servers() - others if child.name() == name]
                 victim.kill()
-            await until(lambda: len(_children("nats-server", "postgres")) == 2)
+            await until(lambda: len(_servers() - others) == 2)
             await succeeding(lambda: client.flush(timeout=1), nats.errors.Error)
             await client.close()
             connection = await succeeding(
@@ -256,15 +257,16 @@ async def test_the_servers_of_a_stack_come_back_after_a_crash_at_the_same_addres
             )
             await connection.close()
             assert addresses.artifacts_url == folder.artifacts.as_uri()
-    assert _children("nats-server", "postgres") == []
+    assert _servers() == others
 
 
 async def test_a_stack_takes_the_servers_that_the_environment_names(folder: DataFolder) -> None:
     environ = {"NATS_URL": "nats://elsewhere", "DATABASE_URL": "postgresql://elsewhere", "ARTIFACTS_URL": "s3://bucket"}
+    others = _servers()
     with folder.locked():
         async with servers(folder, environ) as addresses:
             assert addresses.environ() == environ
-            assert _children("nats-server", "postgres") == []
+            assert _servers() == others
     place_for(folder.postgres, folder.credentials().cluster_id)
 
 
@@ -428,8 +430,8 @@ def _has_logged(path: Path, text: str) -> bool:
     return path.read_text() == text
 
 
-def _children(*names: str) -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.name() in names]
+def _servers() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children() if child.name() in ("nats-server", "postgres")}
 
 
 def _children_running(code: str) -> list[psutil.Process]:
