@@ -12,17 +12,15 @@ from typing import Any
 
 
 def ensure_importable() -> bool:
-    """Import torchaudio, with the stand-in if need be. Returns whether the real extension was loaded."""
+    """Import torchaudio, with the stand-in if need be. Returns whether it has its extension. Safe to repeat."""
     try:
         import torchaudio
-    except OSError:
+    except (OSError, ImportError, RuntimeError):  # a library that is absent, of another build, of another CUDA
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules["torchaudio._extension"] = _stand_in()
         import torchaudio  # noqa: F401
-
-        return False
-    return True
+    return bool(sys.modules["torchaudio._extension"]._IS_TORCHAUDIO_EXT_AVAILABLE)
 
 
 def _stand_in() -> types.ModuleType:
