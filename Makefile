@@ -32,8 +32,9 @@ check: setup ## Lint, format, strict types, import rules.
 quality: setup ## Word and diarization error rates of the pipeline beside the plain script (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.quality $(MEDIA)
 
-bench: setup ## Speed and memory of the pipeline beside the plain script, in one run (MEDIA=folder).
+bench: setup ## Speed and memory beside the plain script, then three jobs at once (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.speed $(MEDIA)
+	@$(BIN)/python -m benchmarks.together $(MEDIA)
 
 lock: setup ## Write constraints.txt from what is installed.
 	@$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt

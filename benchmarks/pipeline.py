@@ -5,8 +5,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,24 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def running_stack(**environ: str) -> AsyncIterator[str]:
+async def running_stack() -> AsyncIterator[str]:
     """A stack with nothing in its store; yields its address."""
+    with new_folder() as data:
+        async with stack_on(data) as address:
+            yield address
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """A data folder that any user may enter, as Postgres must; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="subtide-benchmark-") as folder:
         Path(folder).chmod(0o755)
-        async with stack(Path(folder) / "data", 0, {**os.environ, **environ}, lambda _: None) as address:
-            yield address
+        yield Path(folder) / "data"
+
+
+def stack_on(data: Path) -> AbstractAsyncContextManager[str]:
+    """A stack on this data folder, on free ports; yields its address."""
+    return stack(data, 0, dict(os.environ), lambda _: None)
 
 
 async def transcribe(address: str, path: Path, **parameters: str) -> Outcome:

@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks import media
 from benchmarks.pipeline import Outcome, PeakMemory, running_stack, transcribe
 
-ROUNDS = 1
+ROUNDS = 2
 SECONDS = 600
 LIMITS = {"wall clock, ratio": 0.72, "first caption, of the script's total": 0.15, "peak memory, GB": 3.0}
 
