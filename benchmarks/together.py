@@ -34,7 +34,8 @@ def main() -> None:
         table.add_row(service, f"{seconds:.3f}")
     console = Console()
     console.print(f"all completed, in {', '.join(f'{outcome.total_s:.1f}' for outcome in outcomes)} s")
-    console.print(f"progress messages: {sum(len(outcome.progress) for outcome in outcomes)}, of them going back: {back}")
+    messages = sum(len(outcome.progress) for outcome in outcomes)
+    console.print(f"progress messages: {messages}, of them going back: {back}")
     console.print(table)
     sys.exit(back > 0 or not blocked_s or max(blocked_s.values()) > BLOCKED_S)
 
