@@ -62,6 +62,12 @@ def test_a_long_sentence_is_broken_after_punctuation() -> None:
     assert [lines[-1].split()[-1] for lines in made][:-1] == ["it,"]
 
 
+def test_a_line_ends_where_a_reader_would_pause() -> None:
+    made = shown([segment(spoken("I came home so late that night, and nobody was there."))])
+
+    assert made == [["I came home so late that night,", "and nobody was there."]]
+
+
 def test_a_pause_ends_a_caption() -> None:
     assert shown([segment(spoken("Well …1.0 maybe."))]) == [["Well"], ["maybe."]]
 

@@ -4,6 +4,7 @@ import html
 import json
 from typing import Any
 
+import pytest
 import srt
 import webvtt
 from hypothesis import given
@@ -111,6 +112,14 @@ def test_markup_in_speech_is_no_markup_in_vtt() -> None:
     text = formats.vtt(cues([segment(said)])).decode()
 
     assert "<v R&amp;D &lt;x&gt;>a&lt;b&gt;&amp;c--&gt;d\n" in text
+
+
+@pytest.mark.parametrize("seconds", [0.0, 59.9996, 3599.9999, 36000.0])
+def test_times_never_show_a_sixtieth_second(seconds: float) -> None:
+    made = cues([segment([Word(word=" x", start=seconds, end=seconds + 1, probability=0.5)])])
+
+    assert ":60" not in formats.vtt(made).decode()
+    assert ":60" not in formats.srt(made).decode()
 
 
 @given(transcripts(speakers=True))

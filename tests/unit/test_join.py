@@ -89,6 +89,15 @@ def test_a_stray_word_inside_a_sentence_goes_with_its_neighbours() -> None:
     assert told(joined) == [("A", "we wanted to go there again this summer.")]
 
 
+def test_a_short_answer_of_its_own_is_kept() -> None:
+    said = segment(spoken("It works. Yes. So we go on."))
+    answer = next(word for word in said.words if word.word.strip() == "Yes.")
+
+    joined = join([said], [turn(0, answer.start, "A"), turn(answer.start, answer.end, "B"), turn(answer.end, 9, "A")])
+
+    assert told(joined) == [("A", "It works."), ("B", "Yes."), ("A", "So we go on.")]
+
+
 def test_where_turns_overlap_who_has_the_floor_keeps_it() -> None:
     said = segment(spoken("I was saying that this is how it goes."))
 
