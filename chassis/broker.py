@@ -10,12 +10,14 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.aio.client import Client
 from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 
 from chassis import telemetry
 from contracts import topology
 
 _PULL_S = 5.0
 _ABSENT_POLL_S = 1.0
+_LOST_POLL_S = 5.0
 _AFTER_HAND_BACK_S = 0.1
 """FastStream would wait for handlers to end; ours have handed back by then."""
 
@@ -62,7 +64,7 @@ def subscribe(
         broker.subscriber(
             durable.filter_subjects[0],
             durable=durable.name,
-            stream=JStream(topology.JOBS, declare=False),
+            stream=JStream(durable.stream, declare=False),
             pull_sub=PullSub(batch_size=1, timeout=_PULL_S),
             ack_policy=AckPolicy.MANUAL,
             decoder=_raw,
@@ -76,12 +78,25 @@ async def until_provisioned(client: Client, durable: topology.Durable) -> None:
     js = client.jetstream()
     while True:
         try:
-            await js.consumer_info(topology.JOBS, durable.name)
+            await js.consumer_info(durable.stream, durable.name)
         except (JetStreamError, nats.errors.Error) as error:
             log.warning("waiting_for_provision", error=repr(error), hint="run `subtide provision`")
             await asyncio.sleep(_ABSENT_POLL_S)
         else:
             return
+
+
+async def until_lost(client: Client, durable: topology.Durable) -> None:
+    """Wait until the durable is gone: a subscriber says nothing then, it only never hears anything again."""
+    js = client.jetstream()
+    while True:
+        await asyncio.sleep(_LOST_POLL_S)
+        try:
+            await js.consumer_info(durable.stream, durable.name)
+        except NotFoundError:
+            return
+        except (JetStreamError, nats.errors.Error, OSError):
+            continue  # the broker is away, which is another matter
 
 
 async def _raw(message: NatsMessage) -> bytes:

@@ -5,7 +5,7 @@ nats-py has no call for it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from contracts import facts, progress, subjects, topology
 
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _WRONG_LAST_SEQUENCE = 10071
 _STREAM_FULL = (10077, 10023)
 _READ_TIMEOUT_S = 10.0
@@ -52,12 +53,27 @@ class JobLog:
     async def append(self, fact: facts.Fact) -> int | None:
         """Publish create-only; idempotency key: the subject. Returns the sequence, None if the fact was there.
 
-        Raises LogFull, or nats.errors.Error where the broker cannot be reached.
+        A terminal fact is refused, too, where the run has another. Raises LogFull, or nats.errors.Error where the
+        broker cannot be reached.
         """
+        if not facts.ends_run(fact):
+            return await self._publish(fact, {_EXPECTED: "0"})
+        while True:
+            entries = await self._entries_of(fact.job_id)
+            if any(facts.ends_run(known.fact) and known.fact.run == fact.run for known in _readable(entries)):
+                return None
+            last = max((entry.seq for entry in entries if subjects.is_of_run(entry.subject, fact)), default=0)
+            guard = {_EXPECTED: str(last), f"{_EXPECTED}-Subject": subjects.of_run(fact)}
+            if (seq := await self._publish(fact, guard)) is not None:
+                return seq
+
+    async def again(self, fact: facts.Fact) -> int:
+        """Publish a fact that is in the log already once more, to wake those who should have acted on it."""
+        return int((await self._js.publish(subjects.of(fact), facts.encode(fact))).seq)
+
+    async def _publish(self, fact: facts.Fact, guard: dict[str, str]) -> int | None:
         try:
-            ack = await self._js.publish(
-                subjects.of(fact), facts.encode(fact), headers={"Nats-Expected-Last-Subject-Sequence": "0"}
-            )
+            ack = await self._js.publish(subjects.of(fact), facts.encode(fact), headers=guard)
         except nats.js.errors.APIError as error:
             if error.err_code == _WRONG_LAST_SEQUENCE:
                 return None
@@ -68,14 +84,7 @@ class JobLog:
 
     async def facts_of(self, job_id: str) -> list[Recorded]:
         """The readable facts of a job, every run, in log order."""
-        entries = await self._direct_get(topology.JOBS, {"multi_last": [subjects.of_job(job_id)]})
-        recorded = []
-        for entry in sorted(entries, key=lambda entry: entry.seq):
-            try:
-                recorded.append(Recorded(seq=entry.seq, fact=facts.decode(entry.body)))
-            except msgspec.MsgspecError:
-                continue  # somebody else's message on our subject: the projector lists it
-        return recorded
+        return list(_readable(await self._entries_of(job_id)))
 
     async def view(self, job_id: str) -> progress.JobView | None:
         """The job as its facts tell it; None where there is no such job."""
@@ -97,6 +106,9 @@ class JobLog:
         """Say how far a stage is. Lossy by design: not acknowledged, not retried."""
         await self._client.publish(subjects.progress(live.job_id, live.stage), msgspec.json.encode(live))
 
+    async def _entries_of(self, job_id: str) -> list[Entry]:
+        return await self._direct_get(topology.JOBS, {"multi_last": [subjects.of_job(job_id)]})
+
     async def _direct_get(self, stream: str, request: dict[str, Any]) -> list[Entry]:
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox)
@@ -105,6 +117,14 @@ class JobLog:
             return [entry async for entry in _replies(subscription)]
         finally:
             await subscription.unsubscribe()
+
+
+def _readable(entries: list[Entry]) -> Iterator[Recorded]:
+    for entry in sorted(entries, key=lambda entry: entry.seq):
+        try:
+            yield Recorded(seq=entry.seq, fact=facts.decode(entry.body))
+        except msgspec.MsgspecError:
+            continue  # somebody else's message on our subject: the projector lists it
 
 
 async def _replies(subscription: Any) -> AsyncIterator[Entry]:

@@ -23,7 +23,7 @@ async def provision(client: Client, numbers: Numbers) -> None:
         except NotFoundError:
             await js.add_stream(stream)
     for durable in topology.DURABLES:
-        await js.add_consumer(topology.JOBS, _consumer(durable, numbers))
+        await js.add_consumer(durable.stream, _consumer(durable, numbers))
 
 
 def _streams(numbers: Numbers) -> list[api.StreamConfig]:
@@ -61,6 +61,17 @@ def _streams(numbers: Numbers) -> list[api.StreamConfig]:
             storage=api.StorageType.FILE,
             max_age=numbers.retention_s + 86400.0,
             num_replicas=numbers.replicas,
+            allow_direct=True,
+        ),
+        api.StreamConfig(
+            name=topology.SCHEDULES,
+            description="facts that are to come, and those whose time has come",
+            subjects=["schedule.>", "due.>"],
+            storage=api.StorageType.FILE,
+            num_replicas=numbers.replicas,
+            max_age=numbers.retention_s + 2 * 86400.0,
+            allow_msg_schedules=True,
+            allow_msg_ttl=True,
             allow_direct=True,
         ),
     ]

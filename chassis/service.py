@@ -6,18 +6,21 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
+import msgspec
 from faststream import FastStream
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.kv import KeyValue
 
 from chassis import telemetry
-from chassis.broker import make_broker, subscribe, until_provisioned
+from chassis.broker import make_broker, subscribe, until_lost, until_provisioned
 from chassis.handbacks import Handbacks
 from chassis.joblog import JobLog
+from chassis.provision import provision
 from chassis.settings import Connections, load
-from chassis.settle import Handler, Settler
+from chassis.settle import Decode, Handler, Settler, the_body
 from chassis.store import Store
-from contracts import topology
+from contracts import facts, subjects, topology
 
 Serve = Callable[[Mapping[str, str], asyncio.Event], Awaitable[None]]
 """A service: serves from an environment until the event is set."""
@@ -43,11 +46,26 @@ async def serve_stage(
     durable: topology.Durable,
     workers: int,
     build: Callable[[Connected, AsyncExitStack], Awaitable[Handler]],
+    decode: Callable[[Connected], Decode] = lambda _: the_body,
 ) -> None:
     """Consume a durable until `stop`, then hand back what is in work.
 
-    `build` makes the handler once connected; what it puts on the stack is closed after the hand-back.
+    `build` makes the handler once connected; what it puts on the stack is closed after the hand-back. A durable that
+    was deleted is made again, and is sent the log from its start: what was done before is found done.
     """
+    while not stop.is_set():
+        await _serve_until_lost(environ, stop, durable=durable, workers=workers, build=build, decode=decode)
+
+
+async def _serve_until_lost(
+    environ: Mapping[str, str],
+    stop: asyncio.Event,
+    *,
+    durable: topology.Durable,
+    workers: int,
+    build: Callable[[Connected, AsyncExitStack], Awaitable[Handler]],
+    decode: Callable[[Connected], Decode],
+) -> None:
     connections = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
     log = telemetry.logger(stage=durable.name)
@@ -59,14 +77,35 @@ async def serve_stage(
         connected = Connected(client, Store(connections.artifacts_url))
         handbacks = Handbacks(await connected.bucket(topology.HANDBACKS))
         handler = await build(connected, stack)
-        settler = Settler(durable, numbers, handler, connected.joblog, handbacks)
+        settler = Settler(durable, numbers, handler, connected.joblog, handbacks, decode(connected))
         subscribe(broker, durable, settler, workers=workers)
+        listening = await client.subscribe(subjects.live(facts.JobCancelled), cb=_cancelling(settler))
         app = FastStream(broker, logger=None)
         await app.start()
         log.info("serving", workers=workers)
-        await stop.wait()
+        ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(until_lost(client, durable))]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        await listening.unsubscribe()
         await settler.hand_back()
-        log.info("stopped")
+        if stop.is_set():
+            log.info("stopped")
+        else:
+            log.error("durable_lost", hint="it is made again")
+            await provision(client, numbers)
+
+
+def _cancelling(settler: Settler) -> Callable[[Msg], Awaitable[None]]:
+    async def heard(message: Msg) -> None:
+        try:
+            fact = facts.decode(message.data)
+        except msgspec.MsgspecError:
+            return
+        if isinstance(fact, facts.JobCancelled):
+            settler.cancel(fact)
+
+    return heard
 
 
 def main(services: Mapping[str, Serve], environ: Mapping[str, str] | None = None) -> None:

@@ -22,7 +22,7 @@ from chassis.handbacks import Handbacks
 from chassis.heartbeat import heartbeat
 from chassis.joblog import JobLog, LogFull, Recorded
 from chassis.store import Missing, StoreFull
-from contracts import facts, progress, topology
+from contracts import consequences, facts, progress, topology
 from contracts.failures import Cancelled, FailureCode, Permanent, Retryable
 
 _HAND_BACK_S = 10.0
@@ -44,7 +44,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """It will not go better: `failed` is published, ack."""
+    """It will not go better: `failed` is published, or what stands for it, ack."""
 
     code: FailureCode
     detail: str
@@ -75,11 +75,14 @@ class Work:
         fact: facts.AnyFact,
         recorded: list[Recorded],
         attempt: int,
+        subject: str,
         log: structlog.stdlib.BoundLogger,
         joblog: JobLog,
     ) -> None:
         self.attempt = attempt
         """1 for the first try."""
+        self.subject = subject
+        """What the message came on."""
         self.log = log
         self._recorded = recorded
         self._fact = fact
@@ -106,6 +109,13 @@ class Work:
 
 
 Handler = Callable[[facts.AnyFact, Work], Awaitable[Sequence[facts.Fact]]]
+Decode = Callable[[bytes], Awaitable[facts.AnyFact]]
+"""The fact that a message is about. Raises ValueError (msgspec.MsgspecError is one) where it is about none."""
+
+
+async def the_body(body: bytes) -> facts.AnyFact:
+    """The usual case: the message is the fact."""
+    return facts.decode(body)
 
 
 class Settler:
@@ -118,13 +128,16 @@ class Settler:
         handler: Handler,
         joblog: JobLog,
         handbacks: Handbacks,
+        decode: Decode = the_body,
     ) -> None:
         self._durable = durable
         self._numbers = numbers
         self._handler = handler
         self._joblog = joblog
         self._handbacks = handbacks
-        self._running: set[asyncio.Task[Sequence[facts.Fact]]] = set()
+        self._decode = decode
+        self._running: dict[asyncio.Task[Sequence[facts.Fact]], facts.AnyFact] = {}
+        self._cancelled: set[asyncio.Task[Sequence[facts.Fact]]] = set()
         self._in_hand = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -138,6 +151,13 @@ class Settler:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), _HAND_BACK_S)
 
+    def cancel(self, cancelled: facts.JobCancelled) -> None:
+        """Stop what is being done for a run that was cancelled: its message is dropped, its engine killed."""
+        for task, fact in self._running.items():
+            if (fact.job_id, fact.run) == (cancelled.job_id, cancelled.run) and not facts.ends_run(fact):
+                self._cancelled.add(task)
+                task.cancel()
+
     async def __call__(self, body: bytes, message: NatsMessage) -> None:
         """Settle one message. Never raises while the broker is there; if it is away, redelivery settles."""
         metadata = message.raw_message.metadata
@@ -147,8 +167,8 @@ class Settler:
         log = telemetry.logger(stage=self._durable.name, stream_seq=seq)
         try:
             try:
-                fact = facts.decode(body)
-            except msgspec.MsgspecError as error:
+                fact = await self._decode(body)
+            except ValueError as error:
                 log.error("poison_dropped", subject=message.raw_message.subject, error=str(error))
                 await message.ack()
                 return
@@ -179,28 +199,32 @@ class Settler:
         if tries > self._numbers.retries + 1:
             return Fail(FailureCode.WORKER_LOST, f"{tries - 1} workers did not come back")
         recorded = await self._joblog.facts_of(fact.job_id)
-        ended = next((entry.fact for entry in recorded if entry.fact.run == fact.run and _ends(entry.fact)), None)
-        if ended is not None and not _ends(fact):
-            return Drop(f"the run is {facts.name(ended)}")
+        over = next((one.fact for one in recorded if one.fact.run == fact.run and facts.ends_run(one.fact)), None)
+        if over is not None and not facts.ends_run(fact) and not isinstance(fact, facts.JobExpired):
+            return Drop(f"the run is {facts.name(over)}")
         if self._stopping:
             # Not at once: another worker of this process may still pull, and would only get it again.
             return HandBack("shutdown", _LATE_HAND_BACK_DELAY_S)
-        work = Work(fact=fact, recorded=recorded, attempt=tries, log=log, joblog=self._joblog)
+        subject = message.raw_message.subject
+        work = Work(fact=fact, recorded=recorded, attempt=tries, subject=subject, log=log, joblog=self._joblog)
         task = asyncio.ensure_future(self._handler(fact, work))
-        self._running.add(task)
+        self._running[task] = fact
         try:
             async with heartbeat(
                 message.in_progress, every_s=self._numbers.heartbeat_s, ceiling_s=self._durable.ceiling_s
             ):
                 return Done(await task)
         except asyncio.CancelledError:
+            if task in self._cancelled:
+                return Drop("the run was cancelled")
             if self._stopping:
                 return HandBack("shutdown")
             raise
         except Exception as error:  # noqa: BLE001 - the one place where whatever a handler raises becomes an outcome
             return self._after(error, tries, log)
         finally:
-            self._running.discard(task)
+            del self._running[task]
+            self._cancelled.discard(task)
 
     def _after(self, error: Exception, tries: int, log: structlog.stdlib.BoundLogger) -> Outcome:
         last = tries > self._numbers.retries
@@ -246,30 +270,25 @@ class Settler:
                 await message.nack(delay=delay_s)
             case Fail(code, detail):
                 reference = uuid.uuid4().hex[:12]
-                log.error("job_failed", reference=reference, code=code, detail=detail)
-                await self._joblog.append(
-                    facts.JobFailed(
-                        job_id=fact.job_id,
-                        run=fact.run,
-                        owner=fact.owner,
-                        at=datetime.now(UTC),
-                        code=code,
-                        stage=self._durable.name,
-                        reference=reference,
-                        attempts=tries,
-                        detail=detail,
-                    )
+                log.error("gave_up", reference=reference, code=code, detail=detail)
+                failed = facts.JobFailed(
+                    job_id=fact.job_id,
+                    run=fact.run,
+                    owner=fact.owner,
+                    at=datetime.now(UTC),
+                    code=code,
+                    stage=self._durable.name,
+                    reference=reference,
+                    attempts=tries,
+                    detail=detail,
                 )
+                await self._joblog.append(consequences.of_failure(fact, failed))
                 await message.ack()
             case Drop():
                 await message.ack()
             case HandBack(_, delay_s):
                 await self._handbacks.add(self._durable.name, seq)
                 await message.nack(delay=delay_s)
-
-
-def _ends(fact: facts.AnyFact) -> bool:
-    return isinstance(fact, facts.JobCompleted | facts.JobFailed | facts.JobCancelled | facts.JobExpired)
 
 
 def _said(outcome: Outcome) -> dict[str, object]:

@@ -81,6 +81,11 @@ class Store:
             return None
         return msgspec.json.decode(await self.get(key), type=kind), found
 
+    async def keep(self, key: str, record: R, kind: type[R]) -> R:
+        """Store something as JSON, or find what another stored there first: that is the one that counts."""
+        await self.put_record(key, record)
+        return msgspec.json.decode(await self.get(key), type=kind)
+
     async def put_file(self, key: str, path: Path) -> int:
         """Store a file from the disk unless the key exists. Returns the bytes stored. Raises StoreFull."""
         if (found := await self.find(key)) is not None:

@@ -55,7 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float | None = None
     language: str | None = None
     speakers: int | None = None
-    warnings: list[str] = []
+    notes: list[str] = []
     cached: bool = False
 
     @property

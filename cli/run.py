@@ -92,8 +92,8 @@ async def _run(recording: Path, stem: Path, asked: Parameters, root: Path) -> No
         typer.echo(written["srt"].read_text(encoding="utf-8"))
         if job.cached:
             say("Nothing was computed again: the same recording was transcribed with the same parameters before.")
-        for warning in job.warnings:
-            say(warning)
+        for note in job.notes:
+            say(note)
         say(f"Written: {', '.join(str(target) for target in written.values())}")
 
 

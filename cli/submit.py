@@ -120,6 +120,6 @@ async def _finish(api: "Api", accepted: "Accepted", stem: Path, shown: "Display"
     if job.status is not Status.COMPLETED:
         raise CliError(job.failure)
     written = await results.write(api, accepted.job_id, accepted.access_token, stem)
-    for warning in job.warnings:
-        shown.say(f"{label or stem.name}: {warning}")
+    for note in job.notes:
+        shown.say(f"{label or stem.name}: {note}")
     shown.say(f"Written: {', '.join(str(target) for target in written.values())}")

@@ -39,8 +39,8 @@ async def _watch(address: str, job_id: str, token: str) -> None:
     async with Api(address) as api:
         with display() as shown:
             job = await follow(api, job_id, token, shown, on_caption=_print_caption)
-            for warning in job.warnings:
-                shown.say(warning)
+            for note in job.notes:
+                shown.say(note)
     if job.status is not Status.COMPLETED:
         raise CliError(job.failure)
 

@@ -113,11 +113,14 @@ class ChunkTranscribed(NumberedFact, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class SpeakersDiarized(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="diarized"):
-    """Who spoke when; `turns` is None where the job did not ask."""
+    """Who spoke when; `turns` is None where the job did not ask, or where it `failed`."""
 
     turns: ArtifactRef | None
     speakers: int
     receipt: StageReceipt
+    failed: FailureCode | None = None
+    """Why nobody knows who spoke: the job goes on without speakers. `reference` finds the stack trace in the log."""
+    reference: str = ""
 
 
 class JobCompleted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="completed"):
@@ -150,7 +153,9 @@ class JobCancelled(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="can
 
 
 class JobExpired(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="expired"):
-    """The job has been kept as long as promised."""
+    """The job has been kept as long as promised, or its owner had it deleted: what it stored is removed."""
+
+    on_request: bool = False
 
 
 class ShareMinted(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="share-minted"):
@@ -190,6 +195,11 @@ def decode(body: bytes) -> AnyFact:
 def encode(fact: Fact) -> bytes:
     """Plain JSON, fields in order, so that equal facts are equal bytes."""
     return msgspec.json.encode(fact, order="deterministic")
+
+
+def ends_run(fact: Fact) -> bool:
+    """Whether the fact is terminal: a run has exactly one such (`JobLog.append` holds that)."""
+    return isinstance(fact, JobCompleted | JobFailed | JobCancelled)
 
 
 def name(fact: Fact | type[Fact]) -> str:

@@ -76,6 +76,15 @@ FAILURES: dict[FailureCode, Failure] = {
 }
 
 
+WARNINGS: dict[str, str] = {
+    "truncated": "The file ends too early: what was there has been transcribed.",
+    "corrupt_packets": "Parts of the file are damaged and were left out.",
+    "no_speech": "Nobody speaks in this recording, so there are no captions.",
+    "diarization_failed": "The speakers could not be found, so the captions do not say who speaks.",
+}
+"""What a person is told of a result that is less than was asked for, by the code in `warnings`."""
+
+
 class EngineError(Exception):
     """Base of everything an engine may raise; the docstring of each child says what the chassis does with it."""
 

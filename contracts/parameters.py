@@ -26,6 +26,9 @@ class Parameters(Struct, frozen=True, kw_only=True):
     num_speakers: Annotated[SpeakerCount | None, Meta(description="Exactly so many; excludes the two bounds.")] = None
     min_speakers: SpeakerCount | None = None
     max_speakers: SpeakerCount | None = None
+    strict: Annotated[bool, Meta(description="Fail where the speakers cannot be found, instead of going without.")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         if self.language is not None and self.language not in LANGUAGES:

@@ -45,6 +45,9 @@ WORK = (Stage.EXTRACTING, Stage.TRANSCRIBING, Stage.DIARIZING, Stage.GENERATING)
 """The stages that take time, each with a bar of its own."""
 
 _WEIGHT = {Stage.EXTRACTING: 5.0, Stage.TRANSCRIBING: 55.0, Stage.DIARIZING: 35.0, Stage.GENERATING: 5.0}
+DIARIZATION_FAILED = "diarization_failed"
+NO_SPEECH = "no_speech"
+"""Warnings that a job itself may carry, beside those of its media; sentences in `failures.WARNINGS`."""
 PLANNED_SHARE = 0.1
 """Share of transcription that planning is taken to be."""
 
@@ -67,6 +70,8 @@ class LiveProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     fraction: float
     message: str = ""
     queue_position: int | None = None
+    starts_in_s: float | None = None
+    """Seconds until a job in the queue is likely to start."""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,6 +110,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chunk_speech_s: list[float] | None = None
     chunks_done: list[int] = []
     queue_position: int | None = None
+    starts_in_s: float | None = None
+    stage_seconds: dict[Stage, float] = {}
+    """Seconds of work in each stage that worked (found results do not count): what estimates are made from."""
+    expired_at: datetime | None = None
+    """Since when nothing of the job is stored any more."""
+    deleted: bool = False
+    """Whether its owner wanted it gone."""
     results: dict[str, ArtifactRef] = {}
     peaks: ArtifactRef | None = None
     error_code: str | None = None
@@ -158,6 +170,8 @@ def fold(view: JobView | None, fact: facts.AnyFact, seq: int) -> JobView | None:
     shared = _shared(view, fact)
     if shared is not None:
         return msgspec.structs.replace(view, shares=shared, seq=seq)
+    if isinstance(fact, facts.JobExpired):
+        return msgspec.structs.replace(view, seq=seq, expired_at=fact.at, deleted=fact.on_request)
     if fact.run != view.run or view.status.terminal:
         return msgspec.structs.replace(view, seq=seq)
     return msgspec.structs.replace(view, seq=seq, **_changes(view, fact))
@@ -168,7 +182,9 @@ def advance(view: JobView, live: LiveProgress) -> JobView:
     if live.run != view.run or view.status.terminal:
         return view
     if live.stage is Stage.QUEUED:
-        return view if view.started_at else msgspec.structs.replace(view, queue_position=live.queue_position)
+        if view.started_at is not None:
+            return view
+        return msgspec.structs.replace(view, queue_position=live.queue_position, starts_in_s=live.starts_in_s)
     known = view.stage_fractions.get(live.stage, 0.0)
     fractions = view.stage_fractions | {live.stage: max(known, min(live.fraction, 0.99))}
     return msgspec.structs.replace(view, stage_fractions=fractions)
@@ -206,19 +222,26 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
     done = view.stage_fractions
     match fact:
         case facts.JobStarted():
-            return {"status": Status.PROCESSING, "started_at": fact.at, "queue_position": None}
+            return {
+                "status": Status.PROCESSING,
+                "started_at": fact.at,
+                "queue_position": None,
+                "starts_in_s": None,
+            }
         case facts.AudioExtracted():
             return {
                 "media": fact.media,
                 "peaks": fact.peaks,
                 "warnings": _merged(view.warnings, fact.media.warnings),
                 "stage_fractions": done | {Stage.EXTRACTING: 1.0},
+                "stage_seconds": _worked(view, Stage.EXTRACTING, fact.receipt),
             }
         case facts.TranscriptionPlanned():
             planned = _transcribed(fact.chunk_speech_s, view.chunks_done)
             return {
                 "language": fact.language,
                 "chunk_speech_s": fact.chunk_speech_s,
+                "stage_seconds": _worked(view, Stage.TRANSCRIBING, fact.receipt),
                 "stage_fractions": done | {Stage.TRANSCRIBING: max(done.get(Stage.TRANSCRIBING, 0.0), planned)},
             }
         case facts.ChunkTranscribed():
@@ -226,10 +249,16 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
             fraction = _transcribed(view.chunk_speech_s or [], chunks)
             return {
                 "chunks_done": chunks,
+                "stage_seconds": _worked(view, Stage.TRANSCRIBING, fact.receipt),
                 "stage_fractions": done | {Stage.TRANSCRIBING: max(done.get(Stage.TRANSCRIBING, 0.0), fraction)},
             }
         case facts.SpeakersDiarized():
-            return {"speakers": fact.speakers, "stage_fractions": done | {Stage.DIARIZING: 1.0}}
+            return {
+                "speakers": fact.speakers,
+                "warnings": _merged(view.warnings, [DIARIZATION_FAILED] if fact.failed else []),
+                "stage_fractions": done | {Stage.DIARIZING: 1.0},
+                "stage_seconds": _worked(view, Stage.DIARIZING, fact.receipt),
+            }
         case facts.JobCompleted():
             return {
                 "status": Status.COMPLETED,
@@ -253,7 +282,12 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
                 "error_reference": fact.reference,
             }
         case facts.JobCancelled():
-            return {"status": Status.CANCELLED, "ended_at": fact.at, "queue_position": None}
+            return {
+                "status": Status.CANCELLED,
+                "ended_at": fact.at,
+                "queue_position": None,
+                "starts_in_s": None,
+            }
         case _:
             return {}
 
@@ -267,6 +301,12 @@ def _transcribed(chunk_speech_s: list[float], chunks_done: list[int]) -> float:
         return 1.0
     done = sum(chunk_speech_s[n] for n in chunks_done if n < len(chunk_speech_s))
     return round(PLANNED_SHARE + (1.0 - PLANNED_SHARE) * done / total, 4)
+
+
+def _worked(view: JobView, stage: Stage, receipt: facts.StageReceipt) -> dict[Stage, float]:
+    if receipt.cached_at is not None or receipt.skipped:
+        return view.stage_seconds
+    return view.stage_seconds | {stage: round(view.stage_seconds.get(stage, 0.0) + receipt.seconds, 3)}
 
 
 def _merged(first: list[str], second: list[str]) -> list[str]:

@@ -9,6 +9,9 @@ import msgspec
 
 from contracts.facts import Fact, NumberedFact, name
 
+RECONCILE = "ask.reconcile"
+"""Request and reply: have everything that should not be put right now."""
+
 LIVE = "live"
 """Prefix under which both streams are republished for those who only listen."""
 
@@ -54,6 +57,32 @@ def every(fact: type[Fact]) -> str:
 def of_job(job_id: str) -> str:
     """All facts of a job, every run and number."""
     return f"job.*.*.{_token(job_id)}.>"
+
+
+def of_run(fact: Fact) -> str:
+    """The facts of the same run that a run has one of: what guards its one terminal fact."""
+    return f"job.*.{_token(fact.owner)}.{_token(fact.job_id)}.{fact.run}"
+
+
+def is_of_run(subject: str, fact: Fact) -> bool:
+    """Whether `of_run(fact)` matches a subject."""
+    parts = subject.split(".")
+    return len(parts) == 5 and parts[2:] == [fact.owner, fact.job_id, str(fact.run)]
+
+
+def live(fact: type[Fact]) -> str:
+    """Where a fact of a kind is heard as it happens, by those who can afford to miss it."""
+    return f"{LIVE}.{every(fact)}"
+
+
+def schedule(fact: Fact) -> str:
+    """Where the schedule of a fact that is to come lies; one per job, so setting it again replaces it."""
+    return f"schedule.{name(fact)}.{_token(fact.owner)}.{_token(fact.job_id)}"
+
+
+def due(fact: Fact) -> str:
+    """Where a scheduled fact is put when its time has come; nobody has acted on it yet."""
+    return f"due.{name(fact)}.{_token(fact.owner)}.{_token(fact.job_id)}"
 
 
 def progress(job_id: str, stage: str) -> str:

@@ -11,6 +11,7 @@ from contracts.facts import (
     JobAccepted,
     JobCancelled,
     JobCompleted,
+    JobExpired,
     JobFailed,
     JobStarted,
     SpeakersDiarized,
@@ -20,6 +21,7 @@ from contracts.facts import (
 JOBS = "JOBS"
 PROGRESS = "PROGRESS"
 DEAD = "DEAD"
+SCHEDULES = "SCHEDULES"
 LIVE = subjects.LIVE
 ADMISSION = "admission"
 HANDBACKS = "handbacks"
@@ -47,6 +49,10 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """Wait before a message is tried again that met a full disk or a full log; it does not count as a try."""
     max_deliver: int = 1000
     """The wider net: hand-backs do not count as tries, but they are deliveries."""
+    reconcile_s: float = 300.0
+    """How often the log is held against what follows from it, and what is missing put right."""
+    abandoned_s: float = 86400.0
+    """How long a stored file that no job speaks of is kept: an upload that broke off, a result nobody waited for."""
     window: int = 4
     """Chunks of one job that may be requested at a time."""
 
@@ -56,17 +62,19 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Durable(msgspec.Struct, frozen=True, kw_only=True):
-    """One durable pull consumer on `JOBS`: one per stage."""
+    """One durable pull consumer: one per stage. Wakes on facts in `JOBS`, or on `subjects` of another stream."""
 
     name: str
-    wakes_on: tuple[type[Fact], ...]
+    stream: str = JOBS
+    wakes_on: tuple[type[Fact], ...] = ()
+    subjects: tuple[str, ...] = ()
     ceiling_s: float
     """Longest a message may be worked on; a hung engine is killed then, since a heartbeat would keep it for ever."""
 
     @property
     def filter_subjects(self) -> list[str]:
         """What the consumer is sent."""
-        return [subjects.every(fact) for fact in self.wakes_on]
+        return [*(subjects.every(fact) for fact in self.wakes_on), *self.subjects]
 
 
 DISPATCHER = Durable(name="dispatcher", wakes_on=(JobAccepted, JobCompleted, JobFailed, JobCancelled), ceiling_s=60.0)
@@ -76,6 +84,23 @@ DIARIZER = Durable(name="diarizer", wakes_on=(AudioExtracted,), ceiling_s=12 * 3
 EXPORTER = Durable(
     name="exporter", wakes_on=(TranscriptionPlanned, ChunkTranscribed, SpeakersDiarized), ceiling_s=1800.0
 )
-JANITOR = Durable(name="janitor", wakes_on=(JobFailed,), ceiling_s=600.0)
+JANITOR = Durable(name="janitor", wakes_on=(JobCompleted, JobFailed, JobCancelled, JobExpired), ceiling_s=600.0)
+RETENTION = Durable(name="retention", stream=SCHEDULES, subjects=("due.>",), ceiling_s=60.0)
+UNDERTAKER = Durable(
+    name="undertaker",
+    stream=DEAD,
+    subjects=(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{JOBS}.*",),
+    ceiling_s=60.0,
+)
+"""Turns a message that was delivered too often into the failure of its job."""
 
-DURABLES: tuple[Durable, ...] = (DISPATCHER, EXTRACTOR, TRANSCRIBER, DIARIZER, EXPORTER, JANITOR)
+DURABLES: tuple[Durable, ...] = (
+    DISPATCHER,
+    EXTRACTOR,
+    TRANSCRIBER,
+    DIARIZER,
+    EXPORTER,
+    JANITOR,
+    RETENTION,
+    UNDERTAKER,
+)

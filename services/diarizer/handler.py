@@ -44,7 +44,7 @@ class Diarization:
 
             async with self._store.local(fact.audio.key) as wav:
                 turns = await self._engine.call("diarize", wav, report=report, **parameters)
-            await self._store.put_record(key, turns)
+            turns = await self._store.keep(key, turns, list[Turn])
         stored = await self._store.find(key)
         receipt = facts.StageReceipt(
             engine=identity, seconds=work.elapsed_s(), attempts=work.attempt, cached_at=cached_at

@@ -16,7 +16,6 @@ from services.exporter.engine import FORMATS, IDENTITY, Exported, export
 from services.exporter.result import Receipt, StageLine
 
 STAGE = "exporter"
-NO_SPEECH = "no_speech"
 
 R = TypeVar("R")
 
@@ -52,11 +51,12 @@ class Export:
         refs, exported, cached_at = await self._exported(parts, work)
         receipts = [parts.extracted.receipt, parts.planned.receipt, parts.diarized.receipt]
         receipts += [chunk.receipt for chunk in parts.chunks]
-        cached = cached_at is not None and all(receipt.cached_at or receipt.skipped for receipt in receipts)
+        whole = parts.diarized.failed is None
+        cached = whole and cached_at is not None and all(one.cached_at or one.skipped for one in receipts)
         now = datetime.now(UTC)
-        await self._store.put_record(
-            finished_key(fact.owner, parts.started.source.digest, parts.started.parameters), Finished(completed_at=now)
-        )
+        if whole:  # else the same file sent again may fare better
+            note = finished_key(fact.owner, parts.started.source.digest, parts.started.parameters)
+            await self._store.put_record(note, Finished(completed_at=now))
         return [
             facts.JobCompleted(
                 job_id=fact.job_id,
@@ -139,7 +139,11 @@ def parts_of(known: Sequence[facts.AnyFact]) -> Parts | None:
 
 
 def _warnings(parts: Parts) -> list[str]:
-    return [*parts.extracted.media.warnings, *([] if parts.planned.chunks else [NO_SPEECH])]
+    return [
+        *parts.extracted.media.warnings,
+        *([] if parts.planned.chunks else [progress.NO_SPEECH]),
+        *([progress.DIARIZATION_FAILED] if parts.diarized.failed else []),
+    ]
 
 
 def _receipt(parts: Parts) -> Receipt:

@@ -34,7 +34,7 @@ class Extraction:
             media, cached_at = found[0], found[1].made_at
         else:
             media = await self._extract(fact, work, wav, peaks)
-            await self._store.put_record(facts_key, media)
+            media = await self._store.keep(facts_key, media, MediaFacts)
         return [
             facts.AudioExtracted(
                 job_id=fact.job_id,

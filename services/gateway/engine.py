@@ -9,7 +9,7 @@ import msgspec
 
 from contracts import facts, progress
 from contracts.artifacts import ArtifactRef
-from contracts.failures import FAILURES, FailureCode
+from contracts.failures import FAILURES, WARNINGS, FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status
 
@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     speakers: int | None
     words: int | None
     warnings: list[str]
+    """Codes of what is less than was asked for; `notes` are the sentences."""
+    notes: list[str]
     cached: bool
     cached_at: datetime | None
     downloads: dict[str, str]
@@ -78,6 +80,7 @@ def shown(view: JobView) -> Job:
         speakers=view.speakers,
         words=view.words,
         warnings=view.warnings,
+        notes=[WARNINGS.get(warning, warning) for warning in view.warnings],
         cached=view.cached,
         cached_at=view.cached_at,
         downloads={name: f"/api/jobs/{view.job_id}/download/{name}" for name in view.results},

@@ -58,7 +58,7 @@ class Transcription:
 
             async with self._store.local(fact.audio.key) as wav:
                 planned = await self._engine.call("plan", asked.model, wav, report=report, **options)
-            await self._store.put_record(key, planned)
+            planned = await self._store.keep(key, planned, Planned)
         ref = ArtifactRef(key=key, digest=digest, bytes=0)
         announced = facts.TranscriptionPlanned(
             job_id=fact.job_id,
@@ -100,7 +100,7 @@ class Transcription:
             segments = await self._engine.call(
                 "transcribe", asked.model, pcm, fact.chunk, report=_chunk_report(fact, work), **options
             )
-            await self._store.put_record(key, segments)
+            segments = await self._store.keep(key, segments, list[Segment])
         transcribed = facts.ChunkTranscribed(
             job_id=fact.job_id,
             run=fact.run,
