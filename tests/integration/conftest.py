@@ -30,6 +30,7 @@ _STREAMS = (
     topology.JOBS,
     topology.PROGRESS,
     topology.DEAD,
+    topology.SCHEDULES,
     f"KV_{topology.ADMISSION}",
     f"KV_{topology.HANDBACKS}",
 )
