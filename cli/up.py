@@ -142,9 +142,12 @@ def until_told(work: Coroutine[Any, Any, R]) -> R:
             told = True
             task.cancel()
 
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                asyncio.get_running_loop().add_signal_handler(number, tell)
+                loop.add_signal_handler(number, tell)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as with `&` in a script, where `kill -INT` is meant
+            loop.add_signal_handler(signal.SIGINT, tell)
         return await work
 
     try:

@@ -51,7 +51,7 @@ class Command:
 
     async def ended(self) -> Ended:
         async with asyncio.timeout(PATIENCE_S):
-            await self._reading
+            await asyncio.shield(self._reading)
             return Ended(await self.process.wait(), self.out, self.err)
 
     async def says(self, word: str) -> None:
