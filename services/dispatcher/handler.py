@@ -7,7 +7,7 @@ from chassis.admission import Admission, Ledger, Limits, Place, State
 from chassis.joblog import JobLog
 from chassis.settle import Work
 from contracts import facts, progress
-from services.dispatcher.engine import next_to_start, queue_positions
+from services.dispatcher.engine import Order, Pace
 
 
 class Dispatcher:
@@ -18,13 +18,18 @@ class Dispatcher:
     a crash after any line is made good by the redelivery.
     """
 
-    def __init__(self, joblog: JobLog, admission: Admission, limits: Limits) -> None:
+    def __init__(self, joblog: JobLog, admission: Admission, limits: Limits, *, ageing_s: float) -> None:
         self._joblog = joblog
         self._admission = admission
         self._limits = limits
+        self._ageing_s = ageing_s
+        self._pace = Pace()
 
     async def __call__(self, fact: facts.AnyFact, work: Work) -> Sequence[facts.Fact]:
         """Returns the facts that the new ledger calls for."""
+        if isinstance(fact, facts.JobCompleted) and not fact.cached:
+            began = next((known.at for known in work.facts() if isinstance(known, facts.JobStarted)), fact.at)
+            self._pace.ran(max(0.0, (fact.at - began).total_seconds()))
         ledger = await self._admission.change(lambda ledger: self._moved_on(ledger, fact))
         published: list[facts.Fact] = []
         for job_id, place in ledger.places.items():
@@ -34,7 +39,13 @@ class Dispatcher:
                 )
             elif place.state is State.ACTIVE and (started := await self._started(job_id, place)) is not None:
                 published.append(started)
-        for job_id, position in queue_positions(ledger).items():
+        await self._tell_positions(ledger)
+        return published
+
+    async def _tell_positions(self, ledger: Ledger) -> None:
+        queue = self._order().queue(ledger)
+        starts = self._pace.starts_in_s(ledger, len(queue), self._limits.max_active_jobs, datetime.now(UTC))
+        for position, job_id in enumerate(queue, start=1):
             await self._joblog.report(
                 progress.LiveProgress(
                     job_id=job_id,
@@ -42,9 +53,12 @@ class Dispatcher:
                     stage=progress.Stage.QUEUED,
                     fraction=0.0,
                     queue_position=position,
+                    starts_in_s=round(starts[position - 1], 1) if starts else None,
                 )
             )
-        return published
+
+    def _order(self) -> Order:
+        return Order(self._limits, ageing_s=self._ageing_s, now=datetime.now(UTC))
 
     def _moved_on(self, ledger: Ledger, fact: facts.AnyFact) -> Ledger:
         place = ledger.places.get(fact.job_id)
@@ -64,7 +78,7 @@ class Dispatcher:
                 ledger = ledger.with_state(fact.job_id, State.WAITING)
         elif place is not None and place.run == fact.run:
             ledger = ledger.without(fact.job_id)
-        for job_id in next_to_start(ledger, self._limits):
+        for job_id in self._order().next_to_start(ledger):
             ledger = ledger.with_state(job_id, State.ACTIVE)
         return ledger
 
