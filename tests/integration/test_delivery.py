@@ -20,6 +20,7 @@ from chassis.settle import Handler, Work
 from contracts import facts, topology
 from contracts.failures import Cancelled, FailureCode, Permanent, Retryable
 from contracts.parameters import Parameters
+from tests.contract.examples import MEDIA
 from tests.integration.conftest import until
 from tests.integration.stages import ref
 
@@ -339,3 +340,68 @@ async def test_a_full_log_loses_nothing(
         await js.update_stream(config)
         await until(lambda: nothing_pending(client))
     assert await names_of(joblog, "squeezed") == ["started", "diarized"]
+
+
+async def test_a_running_job_that_is_cancelled_is_dropped_at_once(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str]
+) -> None:
+    script = Script(60.0, None)
+    async with stage(stage_environ, script):
+        await joblog.append(started("a"))
+        await script.called.wait()
+        await joblog.append(facts.JobCancelled(job_id="a", run=1, owner="anon", at=datetime.now(UTC)))
+        await until(lambda: nothing_pending(client))
+        await joblog.append(started("b"))
+        await until(lambda: nothing_pending(client))
+    assert await names_of(joblog, "a") == ["started", "cancelled"]
+    assert await names_of(joblog, "b") == ["started", "diarized"]
+    assert script.calls == [("a", 1), ("b", 1)]
+
+
+async def test_a_durable_that_is_deleted_is_made_again_and_goes_on(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str]
+) -> None:
+    script = Script(None)
+    async with stage(stage_environ, script):
+        await joblog.append(started("a"))
+        await until(lambda: nothing_pending(client))
+        await client.jetstream().delete_consumer(topology.JOBS, topology.EXTRACTOR.name)
+        await joblog.append(started("b"))
+
+        async def done() -> bool:
+            return await names_of(joblog, "b") == ["started", "diarized"]
+
+        await until(done, 20)
+    assert await names_of(joblog, "a") == ["started", "diarized"]
+
+
+@pytest.mark.parametrize(("strict", "last"), [(False, "diarized"), (True, "failed")])
+async def test_a_diarization_that_fails_for_good_is_gone_without_unless_strict(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str], strict: bool, last: str
+) -> None:
+    script = Script(Permanent(FailureCode.MODEL_MISSING, "no model"))
+    stop = asyncio.Event()
+
+    async def build(connected: Connected, stack: AsyncExitStack) -> Handler:
+        return script
+
+    serving = asyncio.create_task(serve_stage(stage_environ, stop, durable=topology.DIARIZER, workers=1, build=build))
+    try:
+        receipt = facts.StageReceipt(engine="test", seconds=0.0)
+        await joblog.append(
+            facts.AudioExtracted(
+                job_id="a", run=1, owner="anon", at=datetime.now(UTC), audio=ref("a"), peaks=ref("p"),
+                media=MEDIA, parameters=Parameters(strict=strict), receipt=receipt,
+            )
+        )  # fmt: skip
+
+        async def done() -> bool:
+            return await names_of(joblog, "a") == ["extracted", last]
+
+        await until(done)
+    finally:
+        stop.set()
+        await asyncio.wait_for(serving, 20)
+    fact = (await joblog.facts_of("a"))[-1].fact
+    if isinstance(fact, facts.SpeakersDiarized):
+        assert (fact.turns, fact.failed, bool(fact.reference)) == (None, FailureCode.MODEL_MISSING, True)

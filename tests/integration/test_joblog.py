@@ -1,0 +1,82 @@
+"""The log on a real nats-server: a fact once, and one end to a run."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from nats.aio.client import Client
+
+from chassis.joblog import JobLog
+from contracts import facts, subjects
+from contracts.failures import FailureCode
+from contracts.parameters import Parameters
+from tests.integration.stages import ref
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def cancelled(run: int = 1) -> facts.JobCancelled:
+    return facts.JobCancelled(job_id="a", run=run, owner="anon", at=now())
+
+
+def failed(run: int = 1) -> facts.JobFailed:
+    return facts.JobFailed(
+        job_id="a", run=run, owner="anon", at=now(), code=FailureCode.INTERNAL, stage="s", reference="r", attempts=1
+    )
+
+
+def completed(run: int = 1) -> facts.JobCompleted:
+    receipt = facts.StageReceipt(engine="e", seconds=0.0)
+    return facts.JobCompleted(
+        job_id="a", run=run, owner="anon", at=now(), results={}, language="en", duration_s=1.0, speakers=0, words=0,
+        receipt=receipt,
+    )  # fmt: skip
+
+
+def started(run: int = 1) -> facts.JobStarted:
+    return facts.JobStarted(
+        job_id="a", run=run, owner="anon", at=now(), filename="f", source=ref("s"), parameters=Parameters()
+    )
+
+
+async def test_a_fact_is_appended_once(joblog: JobLog) -> None:
+    assert await joblog.append(started()) is not None
+    assert await joblog.append(started()) is None
+    assert len(await joblog.facts_of("a")) == 1
+
+
+async def test_of_many_who_end_a_run_one_wins(joblog: JobLog) -> None:
+    for run in range(1, 6):
+        await joblog.append(started(run))
+        ends = [end(run) for end in (cancelled, failed, completed) for _ in range(4)]
+        won = await asyncio.gather(*(joblog.append(end) for end in ends), *(joblog.append(started(run + 100)),))
+        assert sum(seq is not None for seq in won[: len(ends)]) == 1
+    terminal = [one.fact.run for one in await joblog.facts_of("a") if facts.ends_run(one.fact)]
+    assert sorted(terminal) == [1, 2, 3, 4, 5]
+
+
+async def test_a_run_that_ended_does_not_end_the_next(joblog: JobLog) -> None:
+    assert await joblog.append(failed(1)) is not None
+    assert await joblog.append(completed(2)) is not None
+    assert await joblog.append(cancelled(2)) is None
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"fact":"of-tomorrow"}'])
+async def test_somebody_elses_message_on_the_runs_subjects_is_no_hindrance(
+    client: Client, joblog: JobLog, body: bytes
+) -> None:
+    await joblog.append(started())
+    await client.jetstream().publish("job.of-tomorrow.anon.a.1", body)
+    async with asyncio.timeout(5):
+        assert await joblog.append(completed()) is not None
+
+
+async def test_a_fact_published_again_wakes_and_changes_nothing(joblog: JobLog) -> None:
+    fact = started()
+    first = await joblog.append(fact)
+    assert first is not None
+    assert await joblog.again(fact) > first
+    assert [one.fact for one in await joblog.facts_of("a")] == [fact]
+    assert subjects.is_of_run(subjects.of(fact), fact)
