@@ -30,6 +30,7 @@ NoDiarize = Annotated[bool, typer.Option("--no-diarize", help="Do not say who sp
 Speakers = Annotated[int | None, typer.Option(help="How many speakers there are, if known.")]
 MinSpeakers = Annotated[int | None, typer.Option(help="At least so many speakers.")]
 MaxSpeakers = Annotated[int | None, typer.Option(help="At most so many speakers.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where the speakers cannot be found.")]
 
 _OPTION_OF = {"initial_prompt": "--prompt", "num_speakers": "--speakers"}
 _FIELD = re.compile(rf"\b({'|'.join(Parameters.__struct_fields__)})\b(?! models?\b)")

@@ -35,6 +35,7 @@ def run(
     speakers: options.Speakers = None,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
+    strict: options.Strict = False,
 ) -> None:
     """Transcribe a recording, write .srt .vtt .json .txt beside it, and print the captions.
 
@@ -55,6 +56,7 @@ def run(
         num_speakers=speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        strict=strict,
     )
     recording = file or _sample()
     results.check_recording(recording)

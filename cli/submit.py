@@ -32,6 +32,7 @@ def submit(
     speakers: options.Speakers = None,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
+    strict: options.Strict = False,
 ) -> None:
     """Hand recordings over to a server. Prints the id of each job; its token is kept for you."""
     from cli.server import server_address
@@ -48,6 +49,7 @@ def submit(
         num_speakers=speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        strict=strict,
     )
     if output is not None and not wait:
         raise CliError("--output needs --wait: without it there are no subtitles to write yet.")
