@@ -6,7 +6,7 @@ exceeded by submits that race. The gateway takes a place before a byte is upload
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -49,6 +49,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tier: int = 0
     state: State
     since: datetime
+    """When the state began; of a place that is being uploaded, when its gateway last said that it is at it."""
+    uploads: list[str] = []
+    """The uploads that share the place: tries of one submit. The last one to break off gives it up."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -110,19 +113,49 @@ class Admission:
         return ledger
 
     async def take(self, job_id: str, place: Place, limits: Limits) -> None:
-        """Take a place, or raise QueueFull. A job that has one already keeps it."""
+        """Take a place, or raise QueueFull. A job that has one for this run keeps it, and its uploads share it."""
 
         def taken(ledger: Ledger) -> Ledger:
-            if job_id in ledger.places:
-                return ledger
-            if not ledger.has_room(place.counted_as, limits):
+            known = ledger.places.get(job_id)
+            if known is not None and known.run >= place.run:
+                return _shared(ledger, job_id, known, place)
+            rest = ledger.without(job_id)  # what an earlier run had: it is over
+            if not rest.has_room(place.counted_as, limits):
                 raise QueueFull(
-                    ledger.count(State.ACTIVE),
-                    ledger.count(State.UPLOADING, State.WAITING, counted_as=place.counted_as),
+                    rest.count(State.ACTIVE),
+                    rest.count(State.UPLOADING, State.WAITING, counted_as=place.counted_as),
                 )
-            return ledger.with_place(job_id, place)
+            return rest.with_place(job_id, place)
 
         await self.change(taken)
+
+    async def renew(self, job_ids: Collection[str]) -> None:
+        """Say that these are still being uploaded: a place of which nobody says so is dropped in time."""
+        now = datetime.now(UTC)
+
+        def renewed(ledger: Ledger) -> Ledger:
+            places = {
+                job_id: msgspec.structs.replace(place, since=now)
+                for job_id, place in ledger.places.items()
+                if job_id in job_ids and place.state is State.UPLOADING
+            }
+            return Ledger(ledger.places | places) if places else ledger
+
+        await self.change(renewed)
+
+    async def give_up(self, job_id: str, upload: str) -> None:
+        """End an upload's part in its place; the place is free once no upload shares it. No effect once it moved on."""
+
+        def given_up(ledger: Ledger) -> Ledger:
+            place = ledger.places.get(job_id)
+            if place is None or place.state is not State.UPLOADING:
+                return ledger
+            others = [other for other in place.uploads if other != upload]
+            if not others:
+                return ledger.without(job_id)
+            return ledger.with_place(job_id, msgspec.structs.replace(place, uploads=others))
+
+        await self.change(given_up)
 
     async def release(self, job_id: str) -> None:
         """Give the place up; a job without one has given it up."""
@@ -165,3 +198,10 @@ class Admission:
         except KeyNotFoundError:
             return Ledger(), None
         return msgspec.json.decode(entry.value or b"{}", type=Ledger), entry.revision
+
+
+def _shared(ledger: Ledger, job_id: str, known: Place, place: Place) -> Ledger:
+    more = [upload for upload in place.uploads if upload not in known.uploads]
+    if known.state is not State.UPLOADING or not more:
+        return ledger
+    return ledger.with_place(job_id, msgspec.structs.replace(known, uploads=[*known.uploads, *more]))

@@ -1,7 +1,9 @@
 """The gateway's API as the command line uses it. Whatever goes wrong is a CliError with a sentence."""
 
+import asyncio
 import io
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -25,6 +27,8 @@ FORMATS = ("srt", "vtt", "json", "txt")
 _AWAY = (502, 503, 504)
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
+_SUBMIT_TRIES = 3
+_SUBMIT_AGAIN_S = 2.0
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,12 +108,39 @@ class Api:
         await self._http.aclose()
 
     async def submit(self, path: Path, parameters: Parameters, on_bytes: Callable[[int], None]) -> Accepted:
-        """Send a recording, streamed from the disk; `on_bytes` hears how many bytes more have gone."""
+        """Send a recording, streamed from the disk; `on_bytes` hears how many bytes more have gone.
+
+        Where the answer is lost after bytes have gone, all is sent again under the same key: it makes no second job.
+        """
+        key = secrets.token_urlsafe(24)
+        tries = _SUBMIT_TRIES
+        while True:
+            sent = 0
+
+            def count(more: int) -> None:
+                nonlocal sent
+                sent += more
+                on_bytes(more)
+
+            try:
+                return await self._submit(path, parameters, key, count)
+            except Unreachable:
+                tries -= 1
+                if not tries or not sent:
+                    raise
+                on_bytes(-sent)
+                await asyncio.sleep(_SUBMIT_AGAIN_S)
+
+    async def _submit(self, path: Path, parameters: Parameters, key: str, on_bytes: Callable[[int], None]) -> Accepted:
         try:
             with path.open("rb") as file:
                 body = {"file": (sent_name(path), _Counted(file, on_bytes), "application/octet-stream")}
                 async with self._answer(
-                    "POST", "/api/jobs/submit", data=form_fields(parameters), files=body
+                    "POST",
+                    "/api/jobs/submit",
+                    headers={"Idempotency-Key": key},
+                    data=form_fields(parameters),
+                    files=body,
                 ) as response:
                     return _decoded(response, Accepted)
         except OSError as error:

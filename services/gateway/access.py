@@ -60,4 +60,4 @@ def counted_as(address: str, secret: bytes) -> str:
         network = address
     else:
         network = str(ipaddress.ip_network((ip, 64), strict=False) if ip.version == 6 else ip)
-    return hashlib.blake2b(network.encode(), key=secret, digest_size=16).hexdigest()
+    return hashlib.blake2b(network.encode(), key=secret[:64], digest_size=16).hexdigest()

@@ -28,14 +28,17 @@ from chassis.joblog import JobLog
 from chassis.settings import Connections, SettingsError, load
 from chassis.store import Store
 from contracts import topology
-from services.gateway import access, form, handler, health, pages, problems, sockets
+from services.gateway import access, form, handler, health, pages, problems, reconcile, sockets
 from services.gateway.commands import Commands
 from services.gateway.engine import HighWater
 from services.gateway.feed import Feed
 from services.gateway.hardening import hardened
+from services.gateway.history import History
 from services.gateway.listing import Listing
+from services.gateway.places import Places
 from services.gateway.settings import Settings
 from services.gateway.submit import Intake
+from services.gateway.unread import closing_unread
 
 T = TypeVar("T")
 _WEBSOCKET_MESSAGE_BYTES = 64 << 10
@@ -51,10 +54,11 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     settings = load(Settings, "SUBTIDE_GATEWAY_", environ)
     limits = load(Limits, "SUBTIDE_", environ)
     connections = load(Connections, "", environ)
+    numbers = load(topology.Numbers, "SUBTIDE_", environ)
     log = telemetry.logger(stage="gateway")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its lines for websockets have the query in them
     try:
-        async with _app(settings, limits, connections, stop) as app:
+        async with _app(settings, limits, numbers, connections, stop) as app:
             server = _Server(_config(app, settings))
             listening = _listening(settings)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -70,7 +74,9 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _app(settings: Settings, limits: Limits, connections: Connections, stop: asyncio.Event) -> AsyncIterator[Any]:
+async def _app(
+    settings: Settings, limits: Limits, numbers: topology.Numbers, connections: Connections, stop: asyncio.Event
+) -> AsyncIterator[Any]:
     feed: Feed | None = None
 
     async def lost() -> None:
@@ -104,7 +110,8 @@ async def _app(settings: Settings, limits: Limits, connections: Connections, sto
         feed = Feed(joblog)
         await feed.start(client)
         listing = Listing(connections.database_url)
-        intake = Intake(joblog, admission, limits, store)
+        history = History(listing)
+        places = Places(joblog, admission, limits, store, heartbeat_s=numbers.heartbeat_s)
         high_water = HighWater()
         try:
             # Routes and their description take a quarter of a second to build: off the loop, before the first request.
@@ -116,14 +123,15 @@ async def _app(settings: Settings, limits: Limits, connections: Connections, sto
                 limits=limits,
                 admission=admission,
                 listing=listing,
-                intake=intake,
+                intake=Intake(joblog, admission, limits, store, places, history),
                 owners=Commands(joblog, admission),
-                jobs=handler.Jobs(joblog, high_water),
-                sockets=sockets.Sockets(feed, joblog, high_water, settings),
+                jobs=handler.Jobs(joblog, high_water, history),
+                sockets=sockets.Sockets(feed, joblog, high_water, history, settings),
             )
         finally:
             feed.close()
-            await intake.close()
+            history.close()
+            await places.close()
             await listing.close()
     finally:
         await client.close()
@@ -131,15 +139,16 @@ async def _app(settings: Settings, limits: Limits, connections: Connections, sto
 
 def build(settings: Settings, **parts: Any) -> Any:
     """The ASGI app on its parts."""
-    secret = settings.secret.encode()[:64] or secrets.token_bytes(32)
+    secret = settings.secret.encode() or secrets.token_bytes(32)
 
     async def provide_caller(request: Request[Any, Any, Any]) -> str:
         return access.counted_as(request.client.host if request.client else "", secret)
 
     app = Litestar(
-        [*handler.ROUTES, *health.ROUTES, *pages.ROUTES, sockets.watch_jobs],
+        [*handler.ROUTES, *reconcile.ROUTES, *health.ROUTES, *pages.ROUTES, sockets.watch_jobs],
         dependencies={
             "settings": _provided(settings),
+            "secret": _provided(secret),
             "credential": Provide(handler.provide_credential),
             "caller": Provide(provide_caller),
             **{name: _provided(part) for name, part in parts.items()},
@@ -159,7 +168,7 @@ def build(settings: Settings, **parts: Any) -> Any:
         logging_config=None,
     )
     _ = app.openapi_schema  # built at the first look and kept
-    return hardened(app)
+    return closing_unread(hardened(app))
 
 
 class _Server(uvicorn.Server):

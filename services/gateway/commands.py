@@ -1,16 +1,18 @@
-"""What an owner may do with a job: cancel it while it waits, share it, take a share back."""
+"""What an owner may do with a job: cancel it, have it deleted, share it, take a share back."""
 
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from chassis.admission import Admission
 from chassis.joblog import JobLog
-from contracts import facts
+from contracts import facts, progress
 from contracts.progress import JobView, Share, Status
 from services.gateway import access
 from services.gateway.problems import Problem
 
+F = TypeVar("F", bound=facts.Fact)
 _SHARES_MAX = 100
 _SHARE_RUN = 1
 """Shares belong to the job, not to a run of it: one run in their subject makes their numbers unique."""
@@ -39,15 +41,30 @@ class Commands:
         self._joblog = joblog
         self._admission = admission
 
-    async def cancel(self, view: JobView) -> None:
-        """Cancel a pending job. The ledger decides the race with the dispatcher; who cancels twice is not told off."""
+    async def cancel(self, view: JobView, *, running: bool) -> None:
+        """Cancel a pending job, one that runs only where `running`. Who cancels twice is not told off.
+
+        The ledger decides the race of a pending job with the dispatcher, the log that of a running one with its end.
+        """
         if view.status is Status.CANCELLED:
             return
-        if view.status is not Status.PENDING or not await self._admission.cancel_waiting(view.job_id):
-            raise Problem(409, "not_cancellable", _why_not(view))
-        await self._joblog.append(
-            facts.JobCancelled(job_id=view.job_id, run=view.run, owner=view.owner, at=datetime.now(UTC))
-        )
+        if view.status.terminal:
+            raise _over(view)
+        waits = view.status is Status.PENDING and await self._admission.cancel_waiting(view.job_id)
+        if not waits and not running:
+            raise Problem(409, "not_cancellable", "The job is running already; it is cancelled only with running=true.")
+        if await self._joblog.append(_happened(facts.JobCancelled, view)) is None:
+            now = await self._joblog.view(view.job_id)
+            if now is None or now.run != view.run or now.status is not Status.CANCELLED:
+                raise _over(now or view)
+
+    async def delete(self, view: JobView) -> JobView:
+        """Have everything removed that is stored of a job, once its run has ended. Returns the job that was."""
+        if not view.status.terminal:
+            raise Problem(409, "not_deletable", f"The job is {view.status}: cancel it first, then delete it.")
+        expired = _happened(facts.JobExpired, view, on_request=True)
+        seq = await self._joblog.append(expired)
+        return view if seq is None else progress.fold(view, expired, seq) or view
 
     async def share(self, view: JobView, base_url: str) -> Minted:
         """Mint a read-only token under the next free number."""
@@ -84,7 +101,9 @@ def listed(shares: list[Share]) -> list[ShareInfo]:
     return [ShareInfo(share_id=share.n, minted_at=share.minted_at, revoked=share.revoked) for share in shares]
 
 
-def _why_not(view: JobView) -> str:
-    if view.status in (Status.COMPLETED, Status.FAILED):
-        return f"The job is over: it is {view.status}."
-    return "The job is running already; only a waiting job can be cancelled."
+def _over(view: JobView) -> Problem:
+    return Problem(409, "not_cancellable", f"The job is over: it is {view.status}.")
+
+
+def _happened(kind: type[F], view: JobView, **more: Any) -> F:
+    return kind(job_id=view.job_id, run=view.run, owner=view.owner, at=datetime.now(UTC), **more)

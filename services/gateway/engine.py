@@ -12,6 +12,7 @@ from contracts.artifacts import ArtifactRef
 from contracts.failures import FAILURES, WARNINGS, FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status
+from services.gateway.estimate import Experience
 
 _HIDDEN = frozenset({"owner", "token_sha256", "fact", "detail", "tier", "turns"})
 _REMEMBERED_RUNS = 10_000
@@ -31,6 +32,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress_message: str
     stages: dict[Stage, float]
     queue_position: int | None
+    starts_in_s: float | None
+    """Seconds until a job in the queue is likely to start, where that can be told."""
+    estimated_remaining_seconds: float | None
+    """Of a job that runs, where jobs like it have been seen."""
     error_code: str | None
     error_message: str | None
     error_hint: str | None
@@ -54,8 +59,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the JSON format, once completed; not in lists."""
 
 
-def shown(view: JobView) -> Job:
-    """The job without its result."""
+def shown(view: JobView, experience: Experience | None = None) -> Job:
+    """The job without its result; what is left of it is estimated from experience."""
     message, hint = _error(view)
     return Job(
         job_id=view.job_id,
@@ -68,6 +73,8 @@ def shown(view: JobView) -> Job:
         progress_message=view.progress_message,
         stages={stage: round(view.stage_fractions.get(stage, 0.0), 4) for stage in stages_of(view)},
         queue_position=view.queue_position,
+        starts_in_s=view.starts_in_s,
+        estimated_remaining_seconds=experience.remaining_s(view) if experience else None,
         error_code=view.error_code,
         error_message=message,
         error_hint=hint,

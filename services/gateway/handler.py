@@ -1,26 +1,29 @@
 """The routes of the API: find the job, check the token, call the part that knows, answer."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
+import nats.errors
 from litestar import Request, Response, delete, get, post, route
 from litestar.di import NamedDependency as Given
 from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from chassis.admission import Admission, Limits, State
 from chassis.joblog import JobLog
 from chassis.store import Missing, Store
 from contracts.progress import JobView, Status
-from services.gateway import access, commands, downloads, form
+from services.gateway import access, commands, downloads, form, idempotency
 from services.gateway.access import Right
 from services.gateway.engine import HighWater, Job, folded, shown
+from services.gateway.history import History
 from services.gateway.listing import PER_PAGE_MAX, TOKENS_MAX, Listing
 from services.gateway.openapi import SubmitOperation
-from services.gateway.problems import Problem, documented, file_too_large, job_not_found
+from services.gateway.problems import Problem, documented, file_too_large, job_expired, job_not_found
 from services.gateway.settings import Settings
 from services.gateway.submit import Accepted, Intake
 
@@ -30,13 +33,16 @@ ShareId = Annotated[int, PathParameter(description="The number from the share.")
 PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, description="From 1.")]
 PerPage = Annotated[int, QueryParameter(ge=1, le=PER_PAGE_MAX, description="Jobs on a page.")]
 
+_LAST_SEQ_S = 1.0
+
 
 class Jobs:
     """Looks jobs up in the log, for those whose token opens them."""
 
-    def __init__(self, joblog: JobLog, high_water: HighWater) -> None:
+    def __init__(self, joblog: JobLog, high_water: HighWater, history: History) -> None:
         self._joblog = joblog
         self._high_water = high_water
+        self._history = history
 
     async def opened(self, job_id: str, token: str | None, *, owner: bool = False) -> JobView:
         """The job as it stands. Raises Problem unless the token gives the right, the owner's where asked for."""
@@ -48,13 +54,23 @@ class Jobs:
         right = access.right(view, access.digest(token or ""))
         if view is None or right is None or (owner and right is not Right.OWNER):
             raise job_not_found()
+        if view.expired_at is not None:
+            raise job_expired(view)
         if not view.status.terminal:
             view = folded(((one.seq, one.fact) for one in recorded), await self._joblog.live_progress(job_id)) or view
-        return self._high_water.raised(view)
+        return view
 
-    def raised(self, view: JobView) -> JobView:
-        """A job found elsewhere, with no less progress than was shown before."""
-        return self._high_water.raised(view)
+    def shown(self, view: JobView) -> Job:
+        """What a caller is shown of a job, with no less progress than before."""
+        return shown(self._high_water.raised(view), self._history.known())
+
+    async def last_seq(self) -> int | None:
+        """How far the log goes; None where it does not say soon, since a list can do without."""
+        try:
+            async with asyncio.timeout(_LAST_SEQ_S):
+                return await self._joblog.last_seq()
+        except (nats.errors.Error, TimeoutError):
+            return None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,18 +110,37 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     tags=["jobs"],
     summary="Send a recording",
     operation_class=SubmitOperation,
-    responses=documented(400, 413, 415, 429, 503, 507),
+    responses=documented(400, 409, 410, 413, 415, 422, 429, 503, 507),
 )
 async def submit(
-    request: Request[Any, Any, Any], intake: Given[Intake], settings: Given[Settings], caller: Given[str]
+    request: Request[Any, Any, Any],
+    intake: Given[Intake],
+    settings: Given[Settings],
+    secret: Given[bytes],
+    caller: Given[str],
+    _key: Annotated[
+        str | None,
+        HeaderParameter(
+            name=idempotency.HEADER,
+            required=False,
+            description="1 to 255 visible ASCII characters. Sent again with the same recording and settings, the "
+            "answer is that of the first try, and there is no second job.",
+        ),
+    ] = None,
 ) -> Accepted:
-    """Answered once the job is in the log; an answer other than 202 has left nothing behind."""
+    """Answered once the job is in the log; an answer below 500 other than 202 has left nothing behind."""
+    key = idempotency.key(request.headers.getall(idempotency.HEADER, []))
+    identity = idempotency.derived(key, caller, secret) if key is not None else idempotency.new()
     announced = request.headers.get("content-length", "")
     limit = settings.max_upload_bytes
     if announced.isdecimal() and int(announced) > limit + form.FORM_OVERHEAD_BYTES:
         raise file_too_large(limit)
     return await intake.submit(
-        request.headers.get("content-type", ""), _body(request, limit), counted_as=caller, max_file_bytes=limit
+        identity,
+        request.headers.get("content-type", ""),
+        _body(request, limit),
+        counted_as=caller,
+        max_file_bytes=limit,
     )
 
 
@@ -130,11 +165,11 @@ async def query_jobs(data: JSONBody[Query], listing: Given[Listing], jobs: Given
     return await _page(listing, jobs, data.tokens, data.page, data.per_page)
 
 
-@get("/api/jobs/{job_id:str}", tags=["jobs"], summary="Get a job", responses=documented(400, 404, 503))
+@get("/api/jobs/{job_id:str}", tags=["jobs"], summary="Get a job", responses=documented(400, 404, 410, 503))
 async def get_job(job_id: JobId, jobs: Given[Jobs], store: Given[Store], credential: Credential) -> Job:
     """The job, with its result once it is completed."""
     view = await jobs.opened(job_id, credential)
-    job = shown(view)
+    job = jobs.shown(view)
     if view.status is Status.COMPLETED and "json" in view.results:
         try:
             content: Any = msgspec.Raw(await store.get(view.results["json"].key))
@@ -145,12 +180,26 @@ async def get_job(job_id: JobId, jobs: Given[Jobs], store: Given[Store], credent
 
 
 @delete(
-    "/api/jobs/{job_id:str}", status_code=200, tags=["jobs"], summary="Cancel", responses=documented(400, 404, 409, 503)
+    "/api/jobs/{job_id:str}",
+    status_code=200,
+    tags=["jobs"],
+    summary="Cancel or delete",
+    responses=documented(400, 404, 409, 410, 503),
 )
-async def cancel_job(job_id: JobId, jobs: Given[Jobs], owners: Given[commands.Commands], credential: Credential) -> Job:
-    """Cancel a job that still waits; one that runs goes on (409)."""
-    await owners.cancel(await jobs.opened(job_id, credential, owner=True))
-    return shown(await jobs.opened(job_id, credential, owner=True))
+async def cancel_job(
+    job_id: JobId,
+    jobs: Given[Jobs],
+    owners: Given[commands.Commands],
+    credential: Credential,
+    running: Annotated[bool, QueryParameter(description="Cancel the job even if it runs already.")] = False,
+    delete: Annotated[bool, QueryParameter(description="Delete a job whose run has ended.")] = False,
+) -> Job:
+    """Cancel a job that still waits; one that runs only with `running`. With `delete`, remove all that is stored."""
+    view = await jobs.opened(job_id, credential, owner=True)
+    if delete:
+        return msgspec.structs.replace(jobs.shown(await owners.delete(view)), downloads={})
+    await owners.cancel(view, running=running)
+    return jobs.shown(await jobs.opened(job_id, credential, owner=True))
 
 
 @post(
@@ -158,17 +207,17 @@ async def cancel_job(job_id: JobId, jobs: Given[Jobs], owners: Given[commands.Co
     status_code=202,
     tags=["jobs"],
     summary="Retry",
-    responses=documented(400, 404, 409, 429, 503),
+    responses=documented(400, 404, 409, 410, 429, 503),
 )
 async def retry_job(
     job_id: JobId, jobs: Given[Jobs], intake: Given[Intake], caller: Given[str], credential: Credential
 ) -> Job:
     """Begin another run of a failed or cancelled job, with the same settings."""
     await intake.retry(await jobs.opened(job_id, credential, owner=True), counted_as=caller)
-    return shown(await jobs.opened(job_id, credential, owner=True))
+    return jobs.shown(await jobs.opened(job_id, credential, owner=True))
 
 
-@post("/api/jobs/{job_id:str}/share", tags=["shares"], summary="Share", responses=documented(400, 404, 409, 503))
+@post("/api/jobs/{job_id:str}/share", tags=["shares"], summary="Share", responses=documented(400, 404, 409, 410, 503))
 async def share_job(
     request: Request[Any, Any, Any],
     job_id: JobId,
@@ -182,7 +231,7 @@ async def share_job(
     return await owners.share(view, settings.public_url or str(request.base_url))
 
 
-@get("/api/jobs/{job_id:str}/share", tags=["shares"], summary="List shares", responses=documented(400, 404, 503))
+@get("/api/jobs/{job_id:str}/share", tags=["shares"], summary="List shares", responses=documented(400, 404, 410, 503))
 async def list_shares(job_id: JobId, jobs: Given[Jobs], credential: Credential) -> list[commands.ShareInfo]:
     """The shares of a job, without their tokens."""
     return commands.listed((await jobs.opened(job_id, credential, owner=True)).shares)
@@ -193,7 +242,7 @@ async def list_shares(job_id: JobId, jobs: Given[Jobs], credential: Credential) 
     status_code=204,
     tags=["shares"],
     summary="Revoke a share",
-    responses=documented(400, 404, 503),
+    responses=documented(400, 404, 410, 503),
 )
 async def revoke_share(
     job_id: JobId, share_id: ShareId, jobs: Given[Jobs], owners: Given[commands.Commands], credential: Credential
@@ -263,10 +312,8 @@ async def provide_credential(
 
 async def _page(listing: Listing, jobs: Jobs, tokens: list[str], page: int, per_page: int) -> JobPage:
     hashes = [access.digest(token) for token in tokens if len(token) <= access.TOKEN_LENGTH_MAX]
-    found = await listing.page(hashes, page, per_page)
-    return JobPage(
-        jobs=[shown(jobs.raised(view)) for view in found.views], total=found.total, page=page, per_page=per_page
-    )
+    found = await listing.page(hashes, page, per_page, as_of=await jobs.last_seq())
+    return JobPage(jobs=[jobs.shown(view) for view in found.views], total=found.total, page=page, per_page=per_page)
 
 
 async def _body(request: Request[Any, Any, Any], max_file_bytes: int) -> AsyncIterator[bytes]:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import msgspec
 
-from contracts.progress import Stage, Status
+from contracts.progress import JobView, Stage, Status
 from services.gateway.access import TOKEN_LENGTH_MAX
 from services.gateway.engine import Job
+from services.gateway.problems import expired_sentence
 
 
 class ClientMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=False):
@@ -70,6 +71,8 @@ class Progress(ServerMessage, frozen=True, kw_only=True, tag="progress"):
     progress_message: str
     stages: dict[Stage, float]
     queue_position: int | None = None
+    starts_in_s: float | None = None
+    estimated_remaining_seconds: float | None = None
 
 
 class Error(ServerMessage, frozen=True, kw_only=True, tag="error"):
@@ -100,3 +103,8 @@ def job_not_found(job_id: str) -> Error:
     return Error(
         code="job_not_found", message="There is no such job, or this token does not open it.", job_id=job_id[:64]
     )
+
+
+def job_expired(view: JobView) -> Error:
+    """For those whose token opened the job when it was there."""
+    return Error(code="expired", message=expired_sentence(view), job_id=view.job_id)

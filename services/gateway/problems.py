@@ -16,8 +16,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from chassis import telemetry
 from chassis.joblog import LogFull
 from chassis.store import Missing, StoreFull
+from contracts.progress import JobView
 
 MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_S = 30
 _MANY_SPACES = re.compile(r"\s+")
 
 
@@ -56,6 +58,34 @@ class Problem(Exception):
 def job_not_found() -> Problem:
     """The same for a job that is not there and for a token that does not open it."""
     return Problem(404, "job_not_found", "There is no such job, or this token does not open it.")
+
+
+def nothing_here() -> Problem:
+    """The same as for an address that no route has."""
+    return Problem(404, *_FRAMEWORK[404])
+
+
+def job_expired(view: JobView) -> Problem:
+    """For those whose token opened the job when it was there."""
+    return Problem(410, "expired", expired_sentence(view))
+
+
+def expired_sentence(view: JobView) -> str:
+    """Why a job is there no more."""
+    if view.deleted:
+        return "This recording was deleted by its owner."
+    return "This recording has been kept as long as promised and is now deleted."
+
+
+def queue_full(active: int, waiting: int) -> Problem:
+    """No place: the active ones are taken, and the caller's queue is full."""
+    return Problem(
+        429,
+        "queue_full",
+        f"System busy: {active} jobs are running and {waiting} of yours are waiting. Try again in {_RETRY_AFTER_S} "
+        "seconds.",
+        headers={"Retry-After": str(_RETRY_AFTER_S)},
+    )
 
 
 def file_too_large(max_bytes: int) -> Problem:
@@ -156,12 +186,14 @@ _FRAMEWORK = {
 
 _DESCRIPTIONS = {
     400: "The request is wrong; `field` names what is.",
+    401: "This needs the operator's token.",
     404: "There is no such job, or this token does not open it.",
     409: "The job is not in a state that allows it.",
-    410: "The result is no longer stored.",
+    410: "The job or its result is no longer stored.",
     413: "The file is larger than the server accepts.",
     415: "The body is no multipart form.",
     416: "The range is outside the file.",
+    422: "The `Idempotency-Key` was used for another recording or with other settings.",
     429: "System busy: no place is free; `Retry-After` says when to come back.",
     503: "A part of the system cannot be reached, or the log is full.",
     507: "The artifact store is full.",

@@ -2,6 +2,8 @@
 
 import msgspec
 
+_SECRET_MIN = 16
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Environment prefix SUBTIDE_GATEWAY_."""
@@ -15,7 +17,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: str = ""
     """Addresses, by comma, whose X-Forwarded-For is believed; empty believes nobody."""
     secret: str = ""
-    """Key of the hash that stands for a client's address; the same for every gateway. Default: random at each start."""
+    """Key of the hash that stands for a client's address, and of the ids and tokens that follow from an
+    `Idempotency-Key`; the same for every gateway, 16 characters or more. Default: random at each start, so that neither
+    outlives the process."""
+    operator_token: str = ""
+    """Opens what is the operator's (`POST /api/jobs/check-stale`). Default: nobody has one."""
     max_upload_bytes: int = 2 << 30
     """Largest recording."""
     max_jobs_per_socket: int = 200
@@ -26,5 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time that requests in work have at shutdown."""
 
     def __post_init__(self) -> None:
+        if self.secret and len(self.secret) < _SECRET_MIN:
+            raise ValueError(f"`secret` must have at least {_SECRET_MIN} characters")
         if not 0 <= self.port <= 65535:
             raise ValueError("`port` must be between 0 and 65535")

@@ -17,6 +17,7 @@ from chassis.joblog import JobLog
 from services.gateway import messages
 from services.gateway.engine import HighWater
 from services.gateway.feed import Feed
+from services.gateway.history import History
 from services.gateway.outbox import Outbox, Overflow
 from services.gateway.settings import Settings
 from services.gateway.watch import Watch
@@ -28,10 +29,11 @@ _CLOSE_PATIENCE_S = 1.0
 class Sockets:
     """What every socket stands on."""
 
-    def __init__(self, feed: Feed, joblog: JobLog, high_water: HighWater, settings: Settings) -> None:
+    def __init__(self, feed: Feed, joblog: JobLog, high_water: HighWater, history: History, settings: Settings) -> None:
         self.feed = feed
         self.joblog = joblog
         self.high_water = high_water
+        self.history = history
         self.settings = settings
 
 
@@ -110,7 +112,7 @@ class _Session:
                 )
             )
             return
-        watch = Watch(job_id, message.token, self._outbox, self._on.high_water)
+        watch = Watch(job_id, message.token, self._outbox, self._on.high_water, self._on.history)
         self._watches[job_id] = watch
         self._on.feed.watch(job_id, watch)  # before the log is read, so that nothing falls between
         try:
@@ -128,7 +130,6 @@ class _Session:
             return
         if not watch.open(recorded, live, message.since):
             self._drop(job_id)
-            self._outbox.put(messages.job_not_found(job_id))
 
     def _drop(self, job_id: str) -> None:
         watch = self._watches.pop(job_id, None)

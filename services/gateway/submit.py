@@ -1,30 +1,28 @@
 """How a recording becomes a job: a place first, then the bytes, then the fact. All of it or nothing is left behind."""
 
-import asyncio
-import math
-import uuid
+import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
 
-from chassis import telemetry
-from chassis.admission import Admission, Ledger, Limits, Place, QueueFull, State
+from chassis.admission import Admission, Limits, State
 from chassis.joblog import JobLog
 from chassis.store import Store
 from contracts import facts
-from contracts.artifacts import finished_key, upload_key
+from contracts.artifacts import ArtifactRef, finished_key, upload_key
 from contracts.progress import JobView, Status
-from services.gateway import access, form
-from services.gateway.problems import Problem
+from services.gateway import form, idempotency
+from services.gateway.engine import folded
+from services.gateway.estimate import CACHED_S
+from services.gateway.form import Submission
+from services.gateway.history import History
+from services.gateway.idempotency import Identity
+from services.gateway.places import Places
+from services.gateway.problems import Problem, job_expired, log_unavailable
 
 OWNER = "anon"
-_APPEND_TRIES = 3
-_UNDO_PATIENCE_S = 2.0
-_UNDO_RETRY_S = 1.0
-_RETRY_AFTER_S = 30
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,6 +36,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the same file was transcribed with the same parameters before, so that this job will be quick."""
     cached_at: datetime | None = None
     estimated_duration_seconds: float | None = None
+    """How long the job is likely to run once it has started; left out where nothing like it has run yet."""
     queue_position: int | None = None
 
 
@@ -50,20 +49,36 @@ class Finished(msgspec.Struct, frozen=True):
 class Intake:
     """Takes recordings in, and takes failed jobs in again."""
 
-    def __init__(self, joblog: JobLog, admission: Admission, limits: Limits, store: Store) -> None:
+    def __init__(
+        self, joblog: JobLog, admission: Admission, limits: Limits, store: Store, places: Places, history: History
+    ) -> None:
         self._joblog = joblog
         self._admission = admission
         self._limits = limits
         self._store = store
-        self._undoing: set[asyncio.Task[None]] = set()
+        self._places = places
+        self._history = history
 
     async def submit(
-        self, content_type: str, blocks: AsyncIterator[bytes], *, counted_as: str, max_file_bytes: int
+        self,
+        identity: Identity,
+        content_type: str,
+        blocks: AsyncIterator[bytes],
+        *,
+        counted_as: str,
+        max_file_bytes: int,
     ) -> Accepted:
-        """Take a place, store the recording, append `accepted`. Raises Problem, StoreFull, LogFull or nats' errors."""
-        job_id = uuid.uuid4().hex
-        key = upload_key(OWNER, job_id)
-        async with self._held(job_id, 1, OWNER, counted_as, key):
+        """Take a place, store the recording, append `accepted`. Raises Problem, StoreFull, LogFull or nats' errors.
+
+        A try of a submit that is in the log already needs no place and stores nothing: its file is only compared.
+        """
+        job_id = identity.job_id
+        if identity.keyed and await self._joblog.facts_of(job_id):
+            return await self._again(
+                identity, await form.read(content_type, blocks, _hashed, max_file_bytes=max_file_bytes)
+            )
+        key = upload_key(OWNER, idempotency.another_upload(job_id) if identity.keyed else job_id)
+        async with self._places.held(job_id, 1, owner=OWNER, counted_as=counted_as, upload=key) as held:
             submission = await form.read(
                 content_type,
                 blocks,
@@ -73,7 +88,6 @@ class Intake:
             finished = await self._store.record(
                 finished_key(OWNER, submission.source.digest, submission.parameters), Finished
             )
-            token, token_sha256 = access.mint()
             fact = facts.JobAccepted(
                 job_id=job_id,
                 run=1,
@@ -82,19 +96,13 @@ class Intake:
                 filename=submission.filename,
                 source=submission.source,
                 parameters=submission.parameters,
-                token_sha256=token_sha256,
+                token_sha256=identity.token_sha256,
                 cached_at=finished[0].completed_at if finished else None,
             )
-            await self._append(fact)
-        return Accepted(
-            job_id=job_id,
-            access_token=token,
-            status=Status.PENDING,
-            cached=finished is not None,
-            cached_at=fact.cached_at,
-            estimated_duration_seconds=1.0 if finished else None,
-            queue_position=await self._queue_position(job_id),
-        )
+            await held.append(fact)
+        if not held.won:
+            return await self._again(identity, submission)
+        return await self._answer(identity, fact, Status.PENDING)
 
     async def retry(self, view: JobView, *, counted_as: str) -> None:
         """Begin the next run of a failed or cancelled job. Of two retries that race, one gets a Problem."""
@@ -102,7 +110,9 @@ class Intake:
             raise Problem(
                 409, "not_retryable", f"Only a failed or cancelled job can be retried; this one is {view.status}."
             )
-        async with self._held(view.job_id, view.run + 1, view.owner, counted_as, None):
+        async with self._places.held(
+            view.job_id, view.run + 1, owner=view.owner, counted_as=counted_as, upload=None, tier=view.tier
+        ) as held:
             fact = facts.JobAccepted(
                 job_id=view.job_id,
                 run=view.run + 1,
@@ -114,68 +124,39 @@ class Intake:
                 token_sha256=view.token_sha256,
                 tier=view.tier,
             )
-            won = await self._append(fact)
-        if not won:
+            await held.append(fact)
+        if not held.won:
             raise Problem(409, "already_retried", "Somebody else has just retried this job.")
 
-    async def close(self) -> None:
-        """Wait a moment for what is being undone."""
-        if self._undoing:
-            await asyncio.wait(self._undoing, timeout=_UNDO_PATIENCE_S)
-        for task in self._undoing:
-            task.cancel()
+    async def _again(self, identity: Identity, submission: Submission) -> Accepted:
+        """Answer a further try as the first, if it sent the same. Of another's recording nothing is told."""
+        recorded = await self._joblog.facts_of(identity.job_id)
+        first = next((entry.fact for entry in recorded if isinstance(entry.fact, facts.JobAccepted)), None)
+        view = folded((entry.seq, entry.fact) for entry in recorded)
+        if first is None or view is None:
+            raise log_unavailable()  # its facts were there a moment ago: they have just left the log
+        if (first.source.digest, first.parameters) != (submission.source.digest, submission.parameters):
+            raise Problem(
+                422,
+                "idempotency_key_reused",
+                f"This {idempotency.HEADER} was used for another recording or with other settings. Send a new one.",
+            )
+        if view.expired_at is not None:
+            raise job_expired(view)
+        return await self._answer(identity, first, view.status)
 
-    @asynccontextmanager
-    async def _held(
-        self, job_id: str, run: int, owner: str, counted_as: str, upload: str | None
-    ) -> AsyncIterator[None]:
-        """A place in the ledger around the body. Where the body fails, the place and the upload are gone again."""
-        place = Place(owner=owner, counted_as=counted_as, run=run, state=State.UPLOADING, since=datetime.now(UTC))
-        nothing_to_undo = False
-        try:
-            await self._admission.take(job_id, place, self._limits)
-            yield
-            nothing_to_undo = True
-        except QueueFull as full:
-            nothing_to_undo = True
-            raise _busy(full) from full
-        finally:
-            if not nothing_to_undo:
-                await self._undo(job_id, upload)
-
-    async def _append(self, fact: facts.JobAccepted) -> bool:
-        """Append, trying again where no answer came: the subject is the idempotency key. False if another was first."""
-        for last in (False,) * (_APPEND_TRIES - 1) + (True,):
-            try:
-                if await self._joblog.append(fact) is not None:
-                    return True
-                break
-            except nats.errors.TimeoutError:
-                if last:
-                    raise
-        # Refused as there already: by a try of ours whose answer was lost, or by somebody else's retry.
-        recorded = await self._joblog.facts_of(fact.job_id)
-        return any(entry.fact == fact for entry in recorded)
-
-    async def _undo(self, job_id: str, upload: str | None) -> None:
-        task = asyncio.create_task(self._undo_for_sure(job_id, upload))
-        self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
-        await asyncio.wait({task}, timeout=_UNDO_PATIENCE_S)
-
-    async def _undo_for_sure(self, job_id: str, upload: str | None) -> None:
-        """Idempotent, so it is repeated until it works: a place that is never given up would block its owner."""
-        if upload is not None:
-            with suppress(OSError):
-                await self._store.delete(upload)
-        while True:
-            try:
-                await self._admission.change(lambda ledger: _without_upload(ledger, job_id))
-            except (nats.errors.Error, TimeoutError) as error:
-                telemetry.logger(stage="gateway", job_id=job_id).warning("place_not_released", error=repr(error))
-                await asyncio.sleep(_UNDO_RETRY_S)
-            else:
-                return
+    async def _answer(self, identity: Identity, fact: facts.JobAccepted, status: Status) -> Accepted:
+        experience = await self._history.fresh()
+        estimate = experience.duration_s(fact.parameters, fact.source.bytes) if experience else None
+        return Accepted(
+            job_id=identity.job_id,
+            access_token=identity.token,
+            status=status,
+            cached=fact.cached_at is not None,
+            cached_at=fact.cached_at,
+            estimated_duration_seconds=CACHED_S if fact.cached_at is not None else estimate,
+            queue_position=await self._queue_position(identity.job_id),
+        )
 
     async def _queue_position(self, job_id: str) -> int | None:
         """Roughly, for the answer; the dispatcher tells the exact one. None where the job can start at once."""
@@ -192,17 +173,11 @@ class Intake:
         return position if position > 0 else None
 
 
-def _without_upload(ledger: Ledger, job_id: str) -> Ledger:
-    """Only a place that nothing followed is given up: of one that moved on, the fact is in the log."""
-    place = ledger.places.get(job_id)
-    return ledger.without(job_id) if place is not None and place.state is State.UPLOADING else ledger
-
-
-def _busy(full: QueueFull) -> Problem:
-    return Problem(
-        429,
-        "queue_full",
-        f"System busy: {full.active} jobs are running and {full.waiting} of yours are waiting. Try again in "
-        f"{math.ceil(_RETRY_AFTER_S)} seconds.",
-        headers={"Retry-After": str(math.ceil(_RETRY_AFTER_S))},
-    )
+async def _hashed(body: AsyncIterator[bytes]) -> ArtifactRef:
+    """What stands for a file that is not stored."""
+    sha256 = hashlib.sha256()
+    total = 0
+    async for block in body:
+        sha256.update(block)
+        total += len(block)
+    return ArtifactRef(key="", digest=sha256.hexdigest(), bytes=total)

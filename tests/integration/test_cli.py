@@ -116,6 +116,7 @@ class Wire:
         self._port = int(gateway.url.rpartition(":")[2])
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
+        self.answers_to_lose = 0
 
     async def cut(self) -> None:
         for task in self._tasks:
@@ -128,11 +129,20 @@ class Wire:
         self._tasks.add(task)
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            await asyncio.gather(_pump(reader, back), self._answers(there, writer))
+        except ConnectionError:
+            return
         finally:
             self._tasks.discard(task)
             for end in (writer, back):
                 end.transport.abort()
+
+    async def _answers(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        if self.answers_to_lose:
+            await source.read(1)
+            self.answers_to_lose -= 1
+            raise ConnectionResetError
+        await _pump(source, target)
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -200,6 +210,18 @@ async def test_submit_takes_any_file_name(subtide: CommandLine, gateway: Gateway
     view = await joblog.view(await submitted(subtide, gateway, talk))
     assert view is not None
     assert view.filename == os.fsencode(name).decode(errors="replace").replace("\n", " ")
+
+
+async def test_a_submit_whose_answer_was_lost_is_sent_again_and_makes_one_job(
+    subtide: CommandLine, gateway: Gateway, joblog: JobLog, talk: Path
+) -> None:
+    async with wire_to(gateway) as wire:
+        wire.answers_to_lose = 1
+        ended = await subtide("submit", str(talk), "--server", wire.url)
+    assert ended.code == 0, ended
+    assert wire.answers_to_lose == 0
+    accepted = [entry for entry in await joblog.read(1, 100) if ".accepted." in entry.subject]
+    assert [ended.out.strip() in entry.subject for entry in accepted] == [True]
 
 
 async def test_watch_shows_every_caption_and_ends_with_the_job(

@@ -272,7 +272,10 @@ async def test_the_api_is_described_and_no_page_loads_anything_from_elsewhere(ga
     described = (await gateway.http.get("/schema/openapi.json")).json()
     submit = described["paths"]["/api/jobs/submit"]["post"]
     assert "file" in submit["requestBody"]["content"]["multipart/form-data"]["schema"]["required"]
-    assert {"202", "400", "413", "429", "503", "507"} <= set(submit["responses"])
+    assert {"202", "400", "413", "422", "429", "503", "507"} <= set(submit["responses"])
+    assert [(one["name"], one["in"], one.get("required", False)) for one in submit["parameters"]] == [
+        ("Idempotency-Key", "header", False)
+    ]
     asyncapi = (await gateway.http.get("/asyncapi.json")).json()
     assert asyncapi["asyncapi"] == "3.0.0"
     assert asyncapi["channels"]["chunk-transcribed"]["address"] == "job.chunk-transcribed.{owner}.{job_id}.{run}.{n}"
