@@ -18,9 +18,11 @@ from nats.aio.msg import Msg
 from contracts import facts, progress, subjects, topology
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_FIRST_SEQ = "Subtide-First-Sequence"
 _WRONG_LAST_SEQUENCE = 10071
 _STREAM_FULL = (10077, 10023)
 _READ_TIMEOUT_S = 10.0
+_HISTORY_BATCH = 500
 
 
 class LogFull(Exception):
@@ -34,10 +36,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     body: bytes
     stored_at: datetime
+    first_seq: int | None = None
+    """Where the same fact came first, if it was published `again`."""
+
+    @property
+    def place(self) -> int:
+        """Its place among the facts of its job."""
+        return self.seq if self.first_seq is None else self.first_seq
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact and its place in the log."""
+    """A fact and its place in the log: the first, if it was published `again`."""
 
     seq: int
     fact: facts.AnyFact
@@ -53,23 +62,32 @@ class JobLog:
     async def append(self, fact: facts.Fact) -> int | None:
         """Publish create-only; idempotency key: the subject. Returns the sequence, None if the fact was there.
 
-        A terminal fact is refused, too, where the run has another. Raises LogFull, or nats.errors.Error where the
-        broker cannot be reached.
+        A terminal fact is refused, too, where the run has another, and `expired` where the job was retried since.
+        Raises LogFull, or nats.errors.Error where the broker cannot be reached.
         """
-        if not facts.ends_run(fact):
+        if isinstance(fact, facts.JobExpired):
+            every, matches = subjects.of_every_run(fact), subjects.is_of_every_run
+        elif facts.ends_run(fact):
+            every, matches = subjects.of_run(fact), subjects.is_of_run
+        else:
             return await self._publish(fact, {_EXPECTED: "0"})
         while True:
             entries = await self._entries_of(fact.job_id)
-            if any(facts.ends_run(known.fact) and known.fact.run == fact.run for known in _readable(entries)):
+            if any(_precludes(known.fact, fact) for known in _readable(entries)):
                 return None
-            last = max((entry.seq for entry in entries if subjects.is_of_run(entry.subject, fact)), default=0)
-            guard = {_EXPECTED: str(last), f"{_EXPECTED}-Subject": subjects.of_run(fact)}
+            last = max((entry.seq for entry in entries if matches(entry.subject, fact)), default=0)
+            guard = {_EXPECTED: str(last), f"{_EXPECTED}-Subject": every}
             if (seq := await self._publish(fact, guard)) is not None:
                 return seq
 
     async def again(self, fact: facts.Fact) -> int:
-        """Publish a fact that is in the log already once more, to wake those who should have acted on it."""
-        return int((await self._js.publish(subjects.of(fact), facts.encode(fact))).seq)
+        """Publish a fact that is in the log already once more, to wake those who should have acted on it.
+
+        It says where it came first: what came between the two stays after it.
+        """
+        known = await self._direct_get(topology.JOBS, {"multi_last": [subjects.of(fact)]})
+        headers = {_FIRST_SEQ: str(known[0].place)} if known else {}
+        return int((await self._js.publish(subjects.of(fact), facts.encode(fact), headers=headers)).seq)
 
     async def _publish(self, fact: facts.Fact, guard: dict[str, str]) -> int | None:
         try:
@@ -86,6 +104,23 @@ class JobLog:
         """The readable facts of a job, every run, in log order."""
         return list(_readable(await self._entries_of(job_id)))
 
+    async def history_of(self, job_id: str) -> list[Entry]:
+        """Every message on the subjects of a job, in log order: with those that are no facts, or came `again`."""
+        history: list[Entry] = []
+        request = {"seq": 1, "batch": _HISTORY_BATCH, "next_by_subj": subjects.of_job(job_id)}
+        while entries := await self._direct_get(topology.JOBS, request):  # a short batch is not yet the last one
+            history += entries
+            request["seq"] = entries[-1].seq + 1
+        return history
+
+    async def knows(self, job_id: str) -> bool:
+        """Whether the log has anything of a job. Asked of the stream's leader: a copy may be behind."""
+        try:
+            await self._js.get_last_msg(topology.JOBS, subjects.of_job(job_id))
+        except nats.js.errors.NotFoundError:
+            return False
+        return True
+
     async def view(self, job_id: str) -> progress.JobView | None:
         """The job as its facts tell it; None where there is no such job."""
         view: progress.JobView | None = None
@@ -94,13 +129,20 @@ class JobLog:
         return view
 
     async def live_progress(self, job_id: str) -> list[progress.LiveProgress]:
-        """The last word of each stage of a job on how far it is."""
-        entries = await self._direct_get(topology.PROGRESS, {"multi_last": [subjects.progress_of_job(job_id)]})
+        """The last word of each stage of a job on how far it is; nothing where a restart of the broker emptied it."""
+        try:
+            entries = await self._direct_get(topology.PROGRESS, {"multi_last": [subjects.progress_of_job(job_id)]})
+        except nats.errors.NoRespondersError:
+            return []
         return [msgspec.json.decode(entry.body, type=progress.LiveProgress) for entry in entries]
 
     async def read(self, first_seq: int, limit: int) -> list[Entry]:
         """At most `limit` messages from `first_seq` on, in order; empty at the end of the log."""
         return await self._direct_get(topology.JOBS, {"seq": first_seq, "batch": limit, "next_by_subj": "job.>"})
+
+    async def last_seq(self) -> int:
+        """The sequence of the last message in the log."""
+        return int((await self._js.stream_info(topology.JOBS)).state.last_seq)
 
     async def report(self, live: progress.LiveProgress) -> None:
         """Say how far a stage is. Lossy by design: not acknowledged, not retried."""
@@ -119,10 +161,18 @@ class JobLog:
             await subscription.unsubscribe()
 
 
+def _precludes(known: facts.AnyFact, fact: facts.Fact) -> bool:
+    """Whether a fact of the same job keeps another from becoming true."""
+    if isinstance(fact, facts.JobExpired):
+        retried = isinstance(known, facts.JobAccepted) and known.run > fact.run
+        return retried or (isinstance(known, facts.JobExpired) and known.run >= fact.run)
+    return known.run == fact.run and facts.ends_run(known)
+
+
 def _readable(entries: list[Entry]) -> Iterator[Recorded]:
-    for entry in sorted(entries, key=lambda entry: entry.seq):
+    for entry in sorted(entries, key=lambda entry: entry.place):
         try:
-            yield Recorded(seq=entry.seq, fact=facts.decode(entry.body))
+            yield Recorded(seq=entry.place, fact=facts.decode(entry.body))
         except msgspec.MsgspecError:
             continue  # somebody else's message on our subject: the projector lists it
 
@@ -132,15 +182,17 @@ async def _replies(subscription: Any) -> AsyncIterator[Entry]:
         while True:
             message: Msg = await subscription.next_msg(timeout=_READ_TIMEOUT_S)
             headers = message.headers or {}
-            status = headers.get("Status")
+            status = None if "Nats-Sequence" in headers else headers.get("Status")  # a stored message may say anything
             if status in ("204", "404"):
                 return
             if status == "503":
                 raise nats.errors.NoRespondersError
             if status is not None:
                 raise nats.errors.Error(f"direct get: {status} {headers.get('Description', '')}")
+            first_seq = headers.get(_FIRST_SEQ, "")
             yield Entry(
                 seq=int(headers["Nats-Sequence"]),
+                first_seq=int(first_seq) if first_seq.isdecimal() else None,
                 subject=headers["Nats-Subject"],
                 body=message.data,
                 stored_at=datetime.fromisoformat(headers["Nats-Time-Stamp"]),

@@ -189,7 +189,10 @@ _decoder: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
 
 def decode(body: bytes) -> AnyFact:
     """The fact in a message body. Raises msgspec.MsgspecError on anything else."""
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except (RecursionError, UnicodeDecodeError) as error:  # which msgspec lets through
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def encode(fact: Fact) -> bytes:

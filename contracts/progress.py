@@ -172,7 +172,7 @@ def fold(view: JobView | None, fact: facts.AnyFact, seq: int) -> JobView | None:
         return msgspec.structs.replace(view, shares=shared, seq=seq)
     if isinstance(fact, facts.JobExpired):
         return msgspec.structs.replace(view, seq=seq, expired_at=fact.at, deleted=fact.on_request)
-    if fact.run != view.run or view.status.terminal:
+    if fact.run != view.run or view.status.terminal or _known(view, fact):
         return msgspec.structs.replace(view, seq=seq)
     return msgspec.structs.replace(view, seq=seq, **_changes(view, fact))
 
@@ -210,8 +210,25 @@ def _accepted(view: JobView | None, fact: facts.JobAccepted, seq: int) -> JobVie
     )
 
 
+def _known(view: JobView, fact: facts.AnyFact) -> bool:
+    """Whether the fact was folded before: a fact that was published again to wake somebody has a new sequence."""
+    match fact:
+        case facts.AudioExtracted():
+            return view.stage_fractions.get(Stage.EXTRACTING) == 1.0
+        case facts.TranscriptionPlanned():
+            return view.chunk_speech_s is not None
+        case facts.ChunkTranscribed():
+            return fact.n in view.chunks_done
+        case facts.SpeakersDiarized():
+            return view.stage_fractions.get(Stage.DIARIZING) == 1.0
+        case _:
+            return False
+
+
 def _shared(view: JobView, fact: facts.AnyFact) -> list[Share] | None:
     if isinstance(fact, facts.ShareMinted):
+        if any(share.n == fact.n for share in view.shares):
+            return view.shares
         return [*view.shares, Share(n=fact.n, token_sha256=fact.token_sha256, minted_at=fact.at)]
     if isinstance(fact, facts.ShareRevoked):
         return [msgspec.structs.replace(share, revoked=True) if share.n == fact.n else share for share in view.shares]

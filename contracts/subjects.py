@@ -70,6 +70,17 @@ def is_of_run(subject: str, fact: Fact) -> bool:
     return len(parts) == 5 and parts[2:] == [fact.owner, fact.job_id, str(fact.run)]
 
 
+def of_every_run(fact: Fact) -> str:
+    """As `of_run`, of all runs of the job: what guards that it expires while nobody retries it."""
+    return f"job.*.{_token(fact.owner)}.{_token(fact.job_id)}.*"
+
+
+def is_of_every_run(subject: str, fact: Fact) -> bool:
+    """Whether `of_every_run(fact)` matches a subject."""
+    parts = subject.split(".")
+    return len(parts) == 5 and parts[2:4] == [fact.owner, fact.job_id]
+
+
 def live(fact: type[Fact]) -> str:
     """Where a fact of a kind is heard as it happens, by those who can afford to miss it."""
     return f"{LIVE}.{every(fact)}"

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     view bytea NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, accepted_at DESC);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, accepted_at DESC);
 
 -- Which job a token opens: the owner's own (share_n 0) and every share that is not revoked.
 CREATE TABLE IF NOT EXISTS tokens (
@@ -19,6 +20,13 @@ CREATE TABLE IF NOT EXISTS tokens (
     PRIMARY KEY (token_sha256, job_id)
 );
 CREATE INDEX IF NOT EXISTS tokens_by_job ON tokens (job_id);
+
+-- Jobs that are gone for good, so that a late fact of theirs is neither a job nor a riddle. Forgotten with the log.
+CREATE TABLE IF NOT EXISTS expired_jobs (
+    job_id text PRIMARY KEY,
+    -- of the fact `expired`
+    seq bigint NOT NULL
+);
 
 -- Messages of the log that are no fact we know; kept for a person to look at.
 CREATE TABLE IF NOT EXISTS unknown_facts (

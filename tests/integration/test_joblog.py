@@ -11,6 +11,7 @@ from contracts import facts, subjects
 from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from tests.integration.stages import ref
+from tests.lives import life
 
 
 def now() -> datetime:
@@ -80,3 +81,21 @@ async def test_a_fact_published_again_wakes_and_changes_nothing(joblog: JobLog) 
     assert await joblog.again(fact) > first
     assert [one.fact for one in await joblog.facts_of("a")] == [fact]
     assert subjects.is_of_run(subjects.of(fact), fact)
+
+
+async def test_a_fact_published_again_keeps_its_place(joblog: JobLog) -> None:
+    whole = life(0)
+    for fact in whole:
+        await joblog.append(fact)
+    before = await joblog.facts_of(whole[0].job_id), await joblog.view(whole[0].job_id)
+    for fact in [*whole, *whole]:
+        await joblog.again(fact)
+    assert (await joblog.facts_of(whole[0].job_id), await joblog.view(whole[0].job_id)) == before
+    history = [entry.body for entry in await joblog.history_of(whole[0].job_id)]
+    assert history == [facts.encode(fact) for fact in whole] * 3
+
+
+async def test_the_log_knows_a_job_of_which_it_has_anything(joblog: JobLog) -> None:
+    await joblog.append(started())
+    assert await joblog.knows("a")
+    assert not await joblog.knows("nobody")

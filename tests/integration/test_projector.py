@@ -2,13 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import asyncpg
-import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -19,12 +14,12 @@ from contracts import facts, topology
 from contracts.artifacts import ArtifactRef
 from contracts.failures import FailureCode
 from contracts.parameters import Parameters
-from contracts.progress import JobView, Status
+from contracts.progress import Status
 from contracts.projection import SCHEMA
 from services.projector import engine
-from services.projector.app import serve
 from services.projector.handler import Projection
 from tests.integration.conftest import reset, until
+from tests.integration.projecting import Tables, running
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SOURCE = ArtifactRef(key="uploads/anon/x", digest="5" * 64, bytes=1)
@@ -52,49 +47,6 @@ def failed(job: facts.JobAccepted) -> facts.JobFailed:
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def running(environ: dict[str, str]) -> AsyncIterator[asyncio.Task[None]]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(serve(environ | {"SUBTIDE_PROJECTOR_RETRY_S": "0.1"}, stop))
-    try:
-        yield task
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 5)
-
-
-class Tables:
-    """What a reader of the projection sees."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    async def rows(self, query: str) -> list[Any]:
-        try:
-            connection = await asyncpg.connect(self.url, server_settings={"search_path": SCHEMA})
-        except OSError:
-            return []
-        try:
-            return list(await connection.fetch(query))
-        except asyncpg.UndefinedTableError:
-            return []
-        finally:
-            await connection.close()
-
-    async def watermark(self) -> int:
-        return next((row["seq"] for row in await self.rows("SELECT seq FROM watermark")), -1)
-
-    async def views(self) -> dict[str, JobView]:
-        rows = await self.rows("SELECT job_id, view FROM jobs")
-        return {row["job_id"]: msgspec.json.decode(row["view"], type=JobView) for row in rows}
-
-    async def reaches(self, seq: int) -> None:
-        async def there() -> bool:
-            return await self.watermark() >= seq
-
-        await until(there, 20)
-
-
 @pytest.fixture
 def tables(database_url: str) -> Tables:
     return Tables(database_url)
@@ -113,7 +65,7 @@ async def test_facts_become_jobs_and_tokens(environ: dict[str, str], joblog: Job
     ):
         last = await joblog.append(fact)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
     views = await tables.views()
     assert views[first.job_id].status is Status.PENDING
     assert views[second.job_id].status is Status.FAILED
@@ -161,7 +113,7 @@ async def test_what_is_no_fact_goes_to_a_table_of_its_own_and_the_rest_is_projec
     after = accepted()
     last = await joblog.append(after)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
     rows = await tables.rows("SELECT * FROM unknown_facts")
     assert [(row["seq"], row["subject"], row["body"]) for row in rows] == [(unknown, subject, body)]
     assert rows[0]["reason"]
@@ -172,10 +124,10 @@ async def test_it_goes_on_where_it_stopped(environ: dict[str, str], joblog: JobL
     first = accepted()
     seq = await joblog.append(first)
     async with running(environ):
-        await tables.reaches(seq or 0)
+        await tables.reaches(seq)
     seq = await joblog.append(failed(first))
     async with running(environ):
-        await tables.reaches(seq or 0)
+        await tables.reaches(seq)
     assert (await tables.views())[first.job_id].status is Status.FAILED
 
 
@@ -195,7 +147,7 @@ async def test_it_starts_without_postgres_and_survives_losing_it(
             last = await joblog.append(second)
             await asyncio.sleep(0.3)
             postgres_server.start()
-            await tables.reaches(last or 0)
+            await tables.reaches(last)
     finally:
         postgres_server.stop()
         postgres_server.start()
@@ -208,7 +160,7 @@ async def test_a_second_projector_waits_until_the_first_is_gone(
     waiting = await Projection.open(environ["DATABASE_URL"])
     async with waiting:
         async with running(environ):
-            await tables.reaches((await joblog.append(accepted())) or 0)
+            await tables.reaches(await joblog.append(accepted()))
             assert not await waiting.try_lock()
         await until(waiting.try_lock)
 
@@ -220,9 +172,9 @@ async def test_emptied_or_dropped_tables_come_back_by_replay(
     job = accepted()
     last = await joblog.append(job)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
         await tables.rows(damage)
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
         assert list(await tables.views()) == [job.job_id]
 
 
@@ -233,13 +185,13 @@ async def test_a_log_that_was_made_anew_replaces_the_projection(
     for job in old:
         last = await joblog.append(job)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
     await reset(client, numbers)
     new = [accepted() for _ in range(4)]  # further than the old log: only its age gives it away
     for job in new:
         last = await joblog.append(job)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
 
         async def replaced() -> bool:
             return set(await tables.views()) == {job.job_id for job in new}
@@ -255,7 +207,7 @@ async def test_a_log_whose_beginning_was_removed_is_projected_from_its_first_mes
         last = await joblog.append(job)
     await client.jetstream().purge_stream(topology.JOBS, seq=3)
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
     assert list(await tables.views()) == [jobs[2].job_id]
 
 
@@ -264,10 +216,11 @@ async def test_a_batch_that_does_not_follow_the_watermark_is_refused_and_leaves_
 ) -> None:
     last = await joblog.append(accepted())
     async with running(environ):
-        await tables.reaches(last or 0)
+        await tables.reaches(last)
     late = accepted()
-    message = engine.Message(seq=last or 0, subject=f"job.accepted.anon.{late.job_id}.1", body=facts.encode(late))
-    async with await Projection.open(environ["DATABASE_URL"]) as projection:
-        with pytest.raises(engine.OutOfOrder):
-            await projection.apply([message])
+    for after in ((last or 0) - 1, last or 0, (last or 0) + 1):
+        message = engine.Message(seq=after, subject=f"job.accepted.anon.{late.job_id}.1", body=facts.encode(late))
+        async with await Projection.open(environ["DATABASE_URL"]) as projection:
+            with pytest.raises(engine.OutOfOrder):
+                await projection.apply(after, [message])
     assert late.job_id not in await tables.views()
