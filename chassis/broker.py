@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import nats.errors
@@ -13,6 +14,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from chassis import telemetry
+from chassis.provision import provision
 from contracts import topology
 
 _PULL_S = 5.0
@@ -86,8 +88,11 @@ async def until_provisioned(client: Client, durable: topology.Durable) -> None:
             return
 
 
-async def until_lost(client: Client, durable: topology.Durable) -> None:
-    """Wait until the durable is gone: a subscriber says nothing then, it only never hears anything again."""
+async def until_lost(client: Client, durable: topology.Durable, numbers: topology.Numbers) -> None:
+    """Wait until the durable is gone: a subscriber says nothing then, it only never hears anything again.
+
+    A stream in memory that went with a restart of the broker is made again meanwhile.
+    """
     js = client.jetstream()
     while True:
         await asyncio.sleep(_LOST_POLL_S)
@@ -97,6 +102,14 @@ async def until_lost(client: Client, durable: topology.Durable) -> None:
             return
         except (JetStreamError, nats.errors.Error, OSError):
             continue  # the broker is away, which is another matter
+        try:
+            await js.stream_info(topology.PROGRESS)
+        except NotFoundError:
+            telemetry.logger(durable=durable.name).warning("stream_lost", stream=topology.PROGRESS, hint="made again")
+            with suppress(JetStreamError, nats.errors.Error, OSError):
+                await provision(client, numbers)
+        except (JetStreamError, nats.errors.Error, OSError):
+            continue
 
 
 async def _raw(message: NatsMessage) -> bytes:

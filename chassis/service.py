@@ -83,7 +83,7 @@ async def _serve_until_lost(
         app = FastStream(broker, logger=None)
         await app.start()
         log.info("serving", workers=workers)
-        ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(until_lost(client, durable))]
+        ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(until_lost(client, durable, numbers))]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()

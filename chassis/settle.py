@@ -234,6 +234,8 @@ class Settler:
             case Permanent():
                 code, detail = error.code, error.detail
                 last = True
+            case Retryable(code=FailureCode.STORE_FULL):
+                return HandBack(str(error), self._numbers.full_wait_s)
             case Retryable():
                 code, detail = error.code, error.detail
             case LogFull() | StoreFull():

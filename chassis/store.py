@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from contracts.artifacts import ArtifactRef
 R = TypeVar("R")
 
 _PART_BYTES = 8 << 20
+_WORKSPACE = "work-"
 
 
 class StoreFull(Exception):
@@ -60,9 +61,7 @@ class Store:
             meta = await obstore.head_async(self._store, key)
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return None
-        return Stored(
-            key=key, bytes=meta["size"], made_at=meta["last_modified"], etag=(meta["e_tag"] or key).strip('"')
-        )
+        return _stored(key, meta)
 
     async def put(self, key: str, content: bytes) -> int:
         """Store a small file unless the key exists. Returns the bytes stored. Raises StoreFull."""
@@ -149,16 +148,32 @@ class Store:
 
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator[Path]:
-        """A private temporary folder, on the store's own disk where it has one; gone afterwards."""
+        """A private temporary folder, on the store's own disk where it has one; gone afterwards. Raises StoreFull."""
         parent = None
-        if self._folder is not None:
-            parent = self._folder.parent / "tmp"
-            parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(prefix="work-", dir=parent))
+        with _full_disk():
+            if self._folder is not None:
+                parent = self._folder.parent / "tmp"
+                parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=parent))
         try:
             yield folder
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def list(self, prefix: str) -> AsyncIterator[Stored]:
+        """Every artifact whose key is under a prefix that ends in `/`, in no order."""
+        async for found in obstore.list(self._store, prefix=prefix):
+            for meta in found:
+                yield _stored(meta["path"], meta)
+
+    async def clear_leftovers(self, before: datetime) -> Sequence[Path]:
+        """Remove what processes that died left on the store's disk and nobody has touched since. Returns what it was.
+
+        A bucket has nothing of the kind that could be listed: parts of broken uploads are left to its own rules.
+        """
+        if self._folder is None:
+            return []
+        return await asyncio.to_thread(_cleared, self._folder, before.timestamp())
 
     async def delete(self, key: str) -> None:
         """Remove an artifact; one that is not there is removed."""
@@ -166,6 +181,31 @@ class Store:
             await obstore.delete_async(self._store, key)
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return
+
+
+def _stored(key: str, meta: Any) -> Stored:
+    return Stored(key=key, bytes=meta["size"], made_at=meta["last_modified"], etag=(meta["e_tag"] or key).strip('"'))
+
+
+def _cleared(folder: Path, before: float) -> Sequence[Path]:
+    """Workspaces, and files that were not written to their end: `#` and a number follow the key meanwhile."""
+    workspaces = list((folder.parent / "tmp").glob(f"{_WORKSPACE}*"))
+    parts = [path for path in folder.rglob("*#*") if path.name.rpartition("#")[2].isdigit()]
+    stale = [path for path in workspaces + parts if _touched(path) < before]
+    for path in stale:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return stale
+
+
+def _touched(path: Path) -> float:
+    """When anything in it was last written; now, where somebody removes it just now."""
+    try:
+        return max(one.stat().st_mtime for one in [path, *path.rglob("*")])
+    except OSError:
+        return float("inf")
 
 
 class _full_disk:

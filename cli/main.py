@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer._click.exceptions import ClickException, UsageError  # typer names only some of them publicly
 
-from cli import assets, jobs, models, provision, run, services, submit, up, watch
+from cli import assets, dead, jobs, models, projection, provision, replay, run, services, submit, up, watch
 from cli.errors import CliError
 
 INTERRUPTED = 130
@@ -26,9 +26,12 @@ app.command(epilog="Example: subtide up --data ~/subtide --port 8000")(up.up)
 app.command(epilog="Example: subtide submit lecture.mp4 --wait --output subtitles/")(submit.submit)
 app.command(epilog="Example: subtide watch 3f9c")(watch.watch)
 app.command(epilog="Example: subtide jobs --all")(jobs.jobs)
+app.command(epilog="Example: subtide replay 3f9c")(replay.replay)
+app.add_typer(dead.app, name="dead", epilog="Example: subtide dead list")
 app.command(epilog="Example: NATS_URL=nats://broker:4222 subtide provision")(provision.provision)
 app.add_typer(models.app, name="models", epilog="Example: subtide models pull")
 app.add_typer(assets.app, name="assets", epilog="Example: subtide assets pull")
+app.add_typer(projection.app, name="projection", epilog="Example: subtide projection rebuild")
 services.register(app)
 
 

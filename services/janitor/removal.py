@@ -1,0 +1,62 @@
+"""Deletes stored files: of jobs that expired, and those that nobody speaks of.
+
+Which they are is asked of the log each time, so a crash after any line is made good by the next look, and deleting
+twice is deleting. The doors go first (`engine.is_door`) and the log is asked again before the rest: whoever came
+through a door has a job that the log tells of by then.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from chassis import telemetry
+from chassis.store import Store
+from services.janitor.engine import is_door
+from services.janitor.survey import Surveying
+
+_BATCH = 50
+
+
+class Removal:
+    """The files of the store, held against the log."""
+
+    def __init__(self, store: Store, surveying: Surveying, *, abandoned_s: float) -> None:
+        self._store = store
+        self._surveying = surveying
+        self._abandoned_s = abandoned_s
+
+    async def expire(self, job_id: str) -> int:
+        """Delete what an expired job leaves behind and nobody else uses. Returns how many files."""
+        doors = [key for key in (await self._surveying.now()).removable(job_id) if is_door(key)]
+        for key in doors:
+            await self._store.delete(key)
+        rest = [key for key in (await self._surveying.now()).removable(job_id) if key not in doors]
+        for key in rest:
+            await self._store.delete(key)
+        return len(doors) + len(rest)
+
+    async def sweep(self) -> int:
+        """Delete old files that no job speaks of, and what workers that died left on the disk. Returns how many.
+
+        Nothing as long as the log is younger than what counts as old: it may have been lost, and yet be restored.
+        """
+        log = telemetry.logger(stage="janitor")
+        before = datetime.now(UTC) - timedelta(seconds=self._abandoned_s)
+        if not await self._surveying.log_is_older_than(before):
+            return 0
+        old = {
+            file.key
+            for prefix in ("uploads/", "cache/")
+            async for file in self._store.list(prefix)
+            if file.made_at < before
+        }
+        swept = 0
+        candidates = (await self._surveying.now()).abandoned(list(old))
+        for start in range(0, len(candidates), _BATCH):
+            batch = candidates[start : start + _BATCH]
+            for key in (await self._surveying.now()).abandoned(batch):
+                await self._store.delete(key)
+                log.info("abandoned_file_deleted", key=key)
+                swept += 1
+        leftovers = await self._store.clear_leftovers(before)
+        for path in leftovers:
+            log.info("leftover_deleted", name=path.name)
+        return swept + len(leftovers)
