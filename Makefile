@@ -2,9 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export FILE
+SEED ?=
+JOBS ?= 300
+FAULTS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check quality bench lock clean
+.PHONY: help setup run up test check quality bench chaos lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +38,10 @@ quality: setup ## Word and diarization error rates of the pipeline beside the pl
 bench: setup ## Speed and memory beside the plain script, then three jobs at once (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.speed $(MEDIA)
 	@$(BIN)/python -m benchmarks.together $(MEDIA)
+
+chaos: setup ## Faults on purpose: a seeded soak, then kill -9 of everything (SEED=n JOBS=n).
+	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) --faults $(FAULTS)
+	@$(BIN)/python -m tests.chaos.real_models
 
 lock: setup ## Write constraints.txt from what is installed.
 	@$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt

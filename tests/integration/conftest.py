@@ -38,14 +38,16 @@ _STREAMS = (
 
 async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     """Wait until a condition (plain or async) holds, and return what it returned."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
     async with asyncio.timeout(timeout_s):
-        while True:
+        while asyncio.get_running_loop().time() < deadline:  # asyncio.wait_for may lose a cancellation (cpython#86296)
             value = condition()
             if isinstance(value, Awaitable):
                 value = await value
             if value:
                 return value
             await asyncio.sleep(0.02)
+    raise TimeoutError
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Faults on purpose: everything may die at any moment, and every accepted job still ends."""
