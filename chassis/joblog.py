@@ -62,10 +62,10 @@ class JobLog:
     async def append(self, fact: facts.Fact) -> int | None:
         """Publish create-only; idempotency key: the subject. Returns the sequence, None if the fact was there.
 
-        A terminal fact is refused, too, where the run has another, and `expired` where the job was retried since.
-        Raises LogFull, or nats.errors.Error where the broker cannot be reached.
+        A terminal fact is refused, too, where the run has another; `expired` where the job was retried since, and a
+        retry where the job is expired. Raises LogFull, or nats.errors.Error where the broker cannot be reached.
         """
-        if isinstance(fact, facts.JobExpired):
+        if isinstance(fact, facts.JobExpired) or (isinstance(fact, facts.JobAccepted) and fact.run > 1):
             every, matches = subjects.of_every_run(fact), subjects.is_of_every_run
         elif facts.ends_run(fact):
             every, matches = subjects.of_run(fact), subjects.is_of_run
@@ -166,6 +166,8 @@ def _precludes(known: facts.AnyFact, fact: facts.Fact) -> bool:
     if isinstance(fact, facts.JobExpired):
         retried = isinstance(known, facts.JobAccepted) and known.run > fact.run
         return retried or (isinstance(known, facts.JobExpired) and known.run >= fact.run)
+    if isinstance(fact, facts.JobAccepted):
+        return isinstance(known, facts.JobExpired) or (isinstance(known, facts.JobAccepted) and known.run >= fact.run)
     return known.run == fact.run and facts.ends_run(known)
 
 

@@ -64,7 +64,12 @@ class Commands:
             raise Problem(409, "not_deletable", f"The job is {view.status}: cancel it first, then delete it.")
         expired = _happened(facts.JobExpired, view, on_request=True)
         seq = await self._joblog.append(expired)
-        return view if seq is None else progress.fold(view, expired, seq) or view
+        if seq is not None:
+            return progress.fold(view, expired, seq) or view
+        now = await self._joblog.view(view.job_id)
+        if now is not None and now.expired_at is None:
+            raise Problem(409, "not_deletable", "Somebody has just retried the job: cancel it first, then delete it.")
+        return now or view
 
     async def share(self, view: JobView, base_url: str) -> Minted:
         """Mint a read-only token under the next free number."""

@@ -81,9 +81,14 @@ class Held:
         return any(entry.fact == self.fact for entry in recorded)
 
     def is_refused(self, recorded: list[Recorded]) -> bool:
-        """Whether another's fact is there in place of ours, which can come no more."""
+        """Whether a fact is there that keeps ours from coming any more: another's of the same run, or an expiry."""
         return self.fact is not None and any(
-            isinstance(entry.fact, facts.JobAccepted) and entry.fact.run == self.fact.run and entry.fact != self.fact
+            isinstance(entry.fact, facts.JobExpired)
+            or (
+                isinstance(entry.fact, facts.JobAccepted)
+                and entry.fact.run == self.fact.run
+                and entry.fact != self.fact
+            )
             for entry in recorded
         )
 

@@ -126,6 +126,9 @@ class Intake:
             )
             await held.append(fact)
         if not held.won:
+            now = await self._joblog.view(view.job_id)
+            if now is not None and now.expired_at is not None:
+                raise job_expired(now)
             raise Problem(409, "already_retried", "Somebody else has just retried this job.")
 
     async def _again(self, identity: Identity, submission: Submission) -> Accepted:

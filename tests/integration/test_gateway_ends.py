@@ -138,6 +138,15 @@ async def test_of_deletions_that_race_one_is_a_fact(job: Owned, stages: Stages, 
     assert sum(isinstance(one.fact, facts.JobExpired) for one in recorded) == 1
 
 
+async def test_of_a_retry_and_a_deletion_that_race_one_is_true(job: Owned, stages: Stages) -> None:
+    await stages.start()
+    await stages.fail()
+    retried, deleted = await asyncio.gather(job.ask("POST", "/retry"), job.ask("DELETE", delete="true"))
+    assert (retried.status_code, deleted.status_code) in [(202, 409), (410, 200)]
+    later = [one.fact for one in await stages.joblog.facts_of(job.job_id)][-1]
+    assert isinstance(later, facts.JobAccepted if retried.status_code == 202 else facts.JobExpired)
+
+
 class TestGone:
     """A job that has expired, by time or on request."""
 

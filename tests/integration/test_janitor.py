@@ -200,15 +200,6 @@ async def test_a_job_that_was_retried_does_not_expire_with_its_first_run(
     await until(lambda: _is_empty(store))
 
 
-async def test_a_retry_and_an_expiry_that_race_exclude_each_other(client: Client, joblog: JobLog) -> None:
-    first, second = Run("a"), Run("a", run=2)
-    await say(joblog, first.accepted, first.failed(), second.accepted)
-    assert await joblog.append(first.expired) is None
-    await say(joblog, second.failed(), second.expired)
-    assert await joblog.append(second.expired) is None
-    assert await joblog.append(msgspec.structs.replace(second.expired, on_request=True)) is None
-
-
 async def test_an_ended_job_has_one_schedule_however_often_it_is_said(
     client: Client, joblog: JobLog, janitor_environ: dict[str, str]
 ) -> None:

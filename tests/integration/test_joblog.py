@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -12,6 +13,7 @@ from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from tests.integration.stages import ref
 from tests.lives import life
+from tests.runs import Run
 
 
 def now() -> datetime:
@@ -62,6 +64,34 @@ async def test_a_run_that_ended_does_not_end_the_next(joblog: JobLog) -> None:
     assert await joblog.append(failed(1)) is not None
     assert await joblog.append(completed(2)) is not None
     assert await joblog.append(cancelled(2)) is None
+
+
+async def test_a_job_that_was_retried_does_not_expire_until_that_run_is_over(joblog: JobLog) -> None:
+    first, second = Run("a"), Run("a", run=2)
+    for fact in (first.accepted, first.failed(), second.accepted):
+        assert await joblog.append(fact) is not None
+    assert await joblog.append(first.expired) is None
+    for fact in (second.failed(), second.expired):
+        assert await joblog.append(fact) is not None
+    assert await joblog.append(second.expired) is None
+    assert await joblog.append(msgspec.structs.replace(second.expired, on_request=True)) is None
+
+
+async def test_a_job_that_expired_is_retried_no_more(joblog: JobLog) -> None:
+    first = Run("a")
+    for fact in (first.accepted, first.failed(), first.expired):
+        assert await joblog.append(fact) is not None
+    assert await joblog.append(Run("a", run=2).accepted) is None
+
+
+async def test_a_retry_and_an_expiry_that_race_exclude_each_other(joblog: JobLog) -> None:
+    for number in range(20):
+        first, second = Run(f"race-{number}"), Run(f"race-{number}", run=2)
+        await joblog.append(first.accepted)
+        await joblog.append(first.failed())
+        rivals = [first.expired, second.accepted, first.expired, second.accepted]
+        won = await asyncio.gather(*(joblog.append(fact) for fact in rivals))
+        assert sum(seq is not None for seq in won) == 1
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"fact":"of-tomorrow"}'])
