@@ -35,9 +35,10 @@ check: setup ## Lint, format, strict types, import rules.
 quality: setup ## Word and diarization error rates of the pipeline beside the plain script (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.quality $(MEDIA)
 
-bench: setup ## Speed and memory beside the plain script, then three jobs at once (MEDIA=folder).
+bench: setup ## Speed and memory beside the plain script, three jobs at once, estimates (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.speed $(MEDIA)
 	@$(BIN)/python -m benchmarks.together $(MEDIA)
+	@$(BIN)/python -m benchmarks.estimates
 
 chaos: setup ## Faults on purpose: a seeded soak, then kill -9 of everything (SEED=n JOBS=n).
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) --faults $(FAULTS)

@@ -138,17 +138,17 @@ def _says(fact: "facts.AnyFact") -> str:
             )
         case facts.TranscriptionPlanned():
             language = f"language {fact.language} ({fact.language_source})" if fact.language else "no language"
-            return f"{language}, {_clock(fact.speech_s)} of speech in {fact.chunks} chunks"
+            return f"{language}, {_clock(fact.speech_s)} of speech in {_counted(fact.chunks, 'chunk')}"
         case facts.ChunkRequested():
             return f"{_clock(fact.chunk.start)} to {_clock(fact.chunk.end)}"
         case facts.ChunkTranscribed():
-            return f"{len(fact.captions)} captions"
+            return _counted(len(fact.captions), "caption")
         case facts.SpeakersDiarized() if fact.failed:
             return f"gone without: {FAILURES[fact.failed].sentence} Reference {fact.reference}"
         case facts.SpeakersDiarized():
-            return f"{fact.speakers} speakers" if fact.turns else "nobody asked who speaks"
+            return _counted(fact.speakers, "speaker") if fact.turns else "nobody asked who speaks"
         case facts.JobCompleted():
-            return _listed(f"{fact.words} words", " ".join(sorted(fact.results)), *fact.warnings)
+            return _listed(_counted(fact.words, "word"), " ".join(sorted(fact.results)), *fact.warnings)
         case facts.JobFailed():
             sentence = FAILURES[fact.code].sentence
             return f"{sentence} ({fact.code} in the {fact.stage}) {fact.detail} Reference {fact.reference}"
@@ -172,6 +172,10 @@ def _receipt(fact: "facts.AnyFact") -> tuple[str, str, str]:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _listed(*parts: str) -> str:

@@ -62,7 +62,7 @@ def plans(seed: int, jobs: int, *, work_s: float) -> list[Plan]:
                 cancel_running=rng.random() < 0.7,
                 delete=rng.random() < 0.08,
                 share=rng.random() < 0.1,
-                watch=rng.random() < 0.2,
+                watch=rng.random() < 0.5,
             )
         )
     return drawn
