@@ -5,7 +5,6 @@ wins, so a retry can never change a result that somebody has read.
 """
 
 import asyncio
-import hashlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +19,7 @@ import obstore
 import obstore.exceptions
 import obstore.store
 
-from contracts.artifacts import ArtifactRef
+from contracts.artifacts import ArtifactRef, ContentDigest, part_keys
 
 R = TypeVar("R")
 
@@ -95,19 +94,24 @@ class Store:
 
     async def put_stream(self, key: str, blocks: AsyncIterator[bytes]) -> ArtifactRef:
         """Store a stream of unknown length, hashed on the way; nothing is left where it breaks. Raises StoreFull."""
-        sha256 = hashlib.sha256()
+        digest = ContentDigest()
         total = 0
 
         async def hashed() -> AsyncIterator[bytes]:
             nonlocal total
             async for block in blocks:
-                sha256.update(block)
+                digest.update(block)
                 total += len(block)
                 yield block
 
         with _full_disk():
             await obstore.put_async(self._store, key, hashed(), chunk_size=_PART_BYTES)
-        return ArtifactRef(key=key, digest=sha256.hexdigest(), bytes=total)
+        return ArtifactRef(key=key, digest=digest.hexdigest(), bytes=total)
+
+    async def put_part(self, key: str, content: bytes | bytearray) -> None:
+        """Store what fits into memory, in one go, in place of what may be there. Raises StoreFull."""
+        with _full_disk():
+            await obstore.put_async(self._store, key, content, use_multipart=False)
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         """The bytes `start` to `end` (exclusive) of an artifact. Raises Missing."""
@@ -129,6 +133,31 @@ class Store:
             raise Missing(key) from error
         async for block in found.stream(min_chunk_size=1 << 20):
             yield bytes(block)
+
+    async def read(self, ref: ArtifactRef, *, start: int = 0) -> AsyncIterator[bytes]:
+        """The bytes of an artifact from `start` on, in blocks, in however many parts it lies. Raises Missing."""
+        sizes = [size for size in ref.parts if size] if ref.parts else [ref.bytes]
+        for key, size in zip(part_keys(ref), sizes, strict=True):
+            if start < size:
+                async for block in self.stream(key, start=start):
+                    yield block
+            start = max(0, start - size)
+
+    @asynccontextmanager
+    async def local_parts(self, ref: ArtifactRef) -> AsyncIterator[Sequence[Path]]:
+        """As `local`, of an artifact that may lie in parts: the files that hold it one after another."""
+        if self._folder is not None:
+            paths = [self._folder / key for key in part_keys(ref)]
+            if missing := next((path for path in paths if not path.is_file()), None):
+                raise Missing(str(missing.relative_to(self._folder)))
+            yield paths
+            return
+        with tempfile.TemporaryDirectory(prefix="subtide-") as folder:
+            path = Path(folder) / "artifact"
+            with path.open("wb") as file:
+                async for block in self.read(ref):
+                    await asyncio.to_thread(file.write, block)
+            yield [path]
 
     @asynccontextmanager
     async def local(self, key: str) -> AsyncIterator[Path]:

@@ -10,13 +10,63 @@ from typing import Any
 import msgspec
 
 
-class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
+LEAF_BYTES = 8 << 20
+"""How much of a file one leaf of its digest covers. Another number gives every file another digest (docs/adr/0007)."""
+
+
+class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where an artifact lies and what stands for it in the keys of what is made from it."""
 
     key: str
     digest: str
-    """SHA-256, hex: of the content for an upload, of the recipe for a stage's result."""
+    """SHA-256, hex: of the content for an upload (`ContentDigest`), of the recipe for a stage's result."""
     bytes: int
+    parts: list[int] = []
+    """Sizes of the objects that hold it one after another, each under `part_key`; none: it is the one under `key`.
+
+    A size of 0 stands for a number that was given up: whatever may lie there is not of the file."""
+
+
+class ContentDigest:
+    """SHA-256 over the SHA-256 of each leaf of a file, so that it can be begun in one process and ended in another."""
+
+    def __init__(self, leaves: bytes = b"") -> None:
+        """Go on after the leaves whose digests, one after another, are given; what is begun of the next comes first."""
+        self._leaves = bytearray(leaves)
+        self._leaf = hashlib.sha256()
+        self._begun_bytes = 0
+
+    @property
+    def leaves(self) -> bytes:
+        """The digests of the leaves that are whole, one after another: from here another process can go on."""
+        return bytes(self._leaves)
+
+    def update(self, content: bytes | bytearray | memoryview) -> None:
+        """The next bytes of the file."""
+        rest = memoryview(content)
+        while rest:
+            taken = rest[: LEAF_BYTES - self._begun_bytes]
+            self._leaf.update(taken)
+            self._begun_bytes += len(taken)
+            rest = rest[len(taken) :]
+            if self._begun_bytes == LEAF_BYTES:
+                self._leaves += self._leaf.digest()
+                self._leaf, self._begun_bytes = hashlib.sha256(), 0
+
+    def hexdigest(self) -> str:
+        """The digest of the file, if it ends here."""
+        last = self._leaf.digest() if self._begun_bytes else b""
+        return hashlib.sha256(bytes(self._leaves) + last).hexdigest()
+
+
+def part_key(key: str, n: int) -> str:
+    """Key of one part of a file that lies in several."""
+    return f"{key}/{n:05d}"
+
+
+def part_keys(ref: ArtifactRef) -> list[str]:
+    """Keys of everything that holds a file, in the order of its bytes."""
+    return [part_key(ref.key, n) for n, size in enumerate(ref.parts) if size] if ref.parts else [ref.key]
 
 
 def recipe_digest(stage: str, engine: str, parameters: dict[str, Any], inputs: list[str]) -> str:

@@ -5,7 +5,7 @@ Runs in a child process of its own for each recording; knows no NATS and no HTTP
 
 import errno
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -37,8 +37,8 @@ class Extractor:
         """What a result depends on besides the recording. Raise the recipe when a change gives other samples."""
         return f"pyav/{version('av')} recipe={_RECIPE}"
 
-    def extract(self, source: Path, wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
-        """Write the sound of `source` to `wav` and its outline to `peaks`; both are whole only where this returns.
+    def extract(self, source: Sequence[Path], wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
+        """Write the sound of `source`, in one file or several, to `wav` and its outline to `peaks`; both are whole only where this returns.
 
         Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE (not one sample could be had) or MEDIA_LIMIT
         (more than a WAV can hold, 37 hours). Raises Retryable STORE_FULL.

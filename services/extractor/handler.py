@@ -57,7 +57,7 @@ class Extraction:
 
         async with self._store.workspace() as folder:
             try:
-                async with self._store.local(fact.source.key) as source:
+                async with self._store.local_parts(fact.source) as source:
                     media: MediaFacts = await self._engine.call(
                         "extract", source, folder / "audio.wav", folder / "peaks.json", report=report
                     )

@@ -4,6 +4,7 @@ FFmpeg gets a stream of bytes without a name: a name could mean a protocol to it
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ import av.stream
 from contracts.failures import FailureCode, Permanent
 from contracts.transcript import MediaTrack
 from services.extractor import wholeness
+from services.extractor.joined import Joined, open_joined
 
 _DEMUXERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gsm,gxf,h264,hevc,iff,loas,m4v,"
@@ -35,13 +37,14 @@ _BUFFER_BYTES = 256 * 1024
 class Recording:
     """An open recording and its audible track. Close it, or use it in a `with`."""
 
-    def __init__(self, source: Path) -> None:
-        """Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE."""
+    def __init__(self, source: Sequence[Path]) -> None:
+        """A recording may lie in several files. Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE."""
         self._source = source
-        self._bytes = source.stat().st_size
+        file = open_joined(source)
+        self._bytes = file.size
         if not self._bytes:
             raise Permanent(FailureCode.EMPTY_FILE)
-        self._file = _Nameless(source)
+        self._file = _Nameless(file)
         try:
             self.container = _opened(self._file)
             self.track = _audible(self.container)
@@ -97,8 +100,7 @@ class Recording:
 class _Nameless:
     """A local file as FFmpeg may see it."""
 
-    def __init__(self, path: Path) -> None:
-        file = path.open("rb", buffering=0)
+    def __init__(self, file: Joined) -> None:
         self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
 
     def seekable(self) -> bool:

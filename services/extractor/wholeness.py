@@ -4,18 +4,20 @@ Sources: ISO/IEC 14496-12 (boxes), RIFF (chunk size), the Xing and VBRI headers 
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+
+from services.extractor.joined import Joined, open_joined
 
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 _MAX_BOXES = 100_000
 _MP3_HEAD_BYTES = 4096
 
 
-def is_cut(path: Path) -> bool:
+def is_cut(source: Sequence[Path]) -> bool:
     """True where an MP4 box or the RIFF chunk reaches past the end of the file; False where nothing tells."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_joined(source) as file:
+        size = file.size
         head = file.read(12)
         if head.startswith(b"RIFF") and len(head) == 12:
             promised = struct.unpack("<I", head[4:8])[0]
@@ -23,9 +25,9 @@ def is_cut(path: Path) -> bool:
         return head[4:8] in (b"ftyp", b"styp", b"moov") and _last_box_reaches_past(file, size)
 
 
-def states_its_length(path: Path) -> bool:
+def states_its_length(source: Sequence[Path]) -> bool:
     """Whether an MP3 says how many frames it has; without that its length is a guess from the bit rate."""
-    with path.open("rb") as file:
+    with open_joined(source) as file:
         start, head = 0, file.read(10)
         if head.startswith(b"ID3") and len(head) == 10:
             start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -34,7 +36,7 @@ def states_its_length(path: Path) -> bool:
     return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def _last_box_reaches_past(file: BinaryIO, size: int) -> bool:
+def _last_box_reaches_past(file: Joined, size: int) -> bool:
     at = 0
     for _ in range(_MAX_BOXES):
         if at >= size:

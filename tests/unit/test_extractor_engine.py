@@ -24,7 +24,7 @@ RATE = 16_000
 
 def extract(source: Path) -> tuple[MediaFacts, "np.ndarray[Any, Any]"]:
     wav, peaks = source.parent / "out.wav", source.parent / "out.peaks"
-    media = Extractor().extract(source, wav, peaks, report=lambda fraction, message: None)
+    media = Extractor().extract([source], wav, peaks, report=lambda fraction, message: None)
     samples = np.frombuffer(wav.read_bytes()[44:], dtype="<i2")
     assert media.duration_s == pytest.approx(len(samples) / RATE, abs=0.001)
     return media, samples
