@@ -122,7 +122,7 @@ async def test_an_expired_job_is_gone_for_good_and_late_facts_of_it_are_no_riddl
         assert (await tables.views(), await tables.rows("SELECT * FROM tokens")) == ({}, [])
         await tables.reaches(await joblog.append(late))
         await joblog.again(before[0])
-        await tables.reaches(await joblog.append(accepted(NUMBER_OF["expired"], run=2)))
+        await tables.reaches(await joblog.again(accepted(NUMBER_OF["expired"], run=2)))  # which append refuses
         dump = await tables.dump()
     assert (dump["jobs"], dump["tokens"], dump["unknown_facts"]) == ([], [], [])
     assert [row[0] for row in dump["expired_jobs"]] == [before[0].job_id]
