@@ -33,6 +33,7 @@ _STREAMS = (
     topology.SCHEDULES,
     f"KV_{topology.ADMISSION}",
     f"KV_{topology.HANDBACKS}",
+    f"KV_{topology.UPLOADS}",
 )
 
 
