@@ -7,7 +7,7 @@ JOBS ?= 300
 FAULTS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check quality bench chaos lock clean
+.PHONY: help setup run up web test check quality bench uploads chaos lock audit sbom clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ run: setup ## Transcribe FILE=talk.mp4 (default: a sample call) and write .srt .
 
 up: setup ## Start the whole stack on this machine and leave it running until Ctrl-C.
 	@$(BIN)/subtide up
+
+web: ## Build the page into the gateway; needs network the first time, and Node from here or from PyPI.
+	@$(BIN)/python web/build.py
 
 test: setup ## The default tests: unit, contract, integration, one real end-to-end run.
 	@$(BIN)/pytest
@@ -40,12 +43,21 @@ bench: setup ## Speed and memory beside the plain script, three jobs at once, es
 	@$(BIN)/python -m benchmarks.together $(MEDIA)
 	@$(BIN)/python -m benchmarks.estimates
 
+uploads: setup ## 700 MB by tuspy and tus-js-client over a line that breaks, with the gateway killed; and the speed.
+	@$(BIN)/python -m benchmarks.uploads
+
 chaos: setup ## Faults on purpose: a seeded soak, then kill -9 of everything (SEED=n JOBS=n).
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) --faults $(FAULTS)
 	@$(BIN)/python -m tests.chaos.real_models
 
-lock: setup ## Write constraints.txt from what is installed.
-	@$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+lock: setup ## Pin every package of pyproject.toml with hashes, in supply/ (UPGRADE=all, UPGRADE=name).
+	@$(BIN)/python -m supply.lock $(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE)))
+
+audit: setup ## What is known against the locked packages; fails where nobody can be asked.
+	@$(BIN)/python -m supply.audit
+
+sbom: setup ## Write build/sbom.cdx.json: packages, models and the pages' script, as CycloneDX.
+	@$(BIN)/python -m supply.sbom
 
 clean: ## Remove .venv and caches; jobs and models stay.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,7 +1,8 @@
 """Makes `.venv` with everything Subtide needs; run by `make setup` with the system's Python.
 
 Standard library only. Safe to repeat (a stamp of the inputs makes it a no-op), to run twice at once (a lock) and to
-kill at any point: an environment whose install did not finish is made anew.
+kill at any point: an environment whose install did not finish is made anew. Nothing is installed that is not locked in
+`supply/` with the hash of its file.
 """
 
 import fcntl
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / ".subtide-installed"
 INCOMPLETE = VENV / ".subtide-incomplete"
-INPUTS = ("pyproject.toml", "constraints.txt", "setup_venv.py")
+LOCKS = ("supply/build.txt", "supply/locked.txt", "supply/torch-cpu.txt", "supply/torch.txt")
+INPUTS = ("pyproject.toml", *LOCKS, "setup_venv.py")
 
 
 def main() -> None:
@@ -40,17 +42,36 @@ def main() -> None:
         INCOMPLETE.touch()
         if not (VENV / "bin" / "pip").exists():
             venv.create(VENV, with_pip=True)
-        # torch first: where a CPU build of it can be had, that one is taken, and pyannote.audio is content with it.
-        _pip("torch")
-        _pip("-e", ".[all,dev]")
+        build, locked, torch_cpu, torch = LOCKS
+        _must(_locked(build))
+        _must(_locked(locked))
+        # The CPU build where pip knows a source of it: the one on PyPI brings gigabytes of CUDA libraries.
+        if sys.platform != "linux" or _locked(torch_cpu, quiet=True):
+            _must(_locked(torch))
+        _must(_pip("-e", "."))
         INCOMPLETE.unlink()
         STAMP.write_text(wanted)
 
 
-def _pip(*what: str) -> None:
-    command = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    result = subprocess.run([*command, "-c", "constraints.txt", *what], cwd=ROOT, check=False)
-    if result.returncode:
+def _locked(requirements: str, *, quiet: bool = False) -> int:
+    """Install what a file names, if the hashes of what is fetched are those in the file."""
+    return _pip("--require-hashes", "-r", requirements, quiet=quiet)
+
+
+def _pip(*what: str, quiet: bool = False) -> int:
+    """Install exactly this, nothing that it depends on and nothing to build it with; returns the exit status."""
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    return subprocess.run(
+        [*command, "--no-deps", "--no-build-isolation", *what],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONWARNINGS": "ignore:Editable installation"},
+        stderr=subprocess.DEVNULL if quiet else None,
+        check=False,
+    ).returncode
+
+
+def _must(status: int) -> None:
+    if status:
         sys.exit("The installation failed; the lines above say why. `make setup` starts it again.")
 
 

@@ -50,6 +50,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: State
     since: datetime
     """When the state began; of a place that is being uploaded, when its gateway last said that it is at it."""
+    jobs: int = 1
+    """How many jobs it stands for: a batch has one place until the dispatcher gives each of its jobs one."""
+    batch: str = ""
+    """The batch that the job came in: as long as they wait, its jobs count as one."""
     uploads: list[str] = []
     """The uploads that share the place: tries of one submit. The last one to break off gives it up."""
 
@@ -60,8 +64,21 @@ class Ledger(msgspec.Struct, frozen=True):
     places: dict[str, Place] = {}
 
     def count(self, *states: State, counted_as: str | None = None) -> int:
-        """Places in any of the states, of one counted party or of all."""
-        return sum(place.state in states and counted_as in (None, place.counted_as) for place in self.places.values())
+        """Jobs in any of the states, of one counted party or of all."""
+        return sum(
+            place.jobs
+            for place in self.places.values()
+            if place.state in states and counted_as in (None, place.counted_as)
+        )
+
+    def queued(self, counted_as: str) -> int:
+        """What waits or is being uploaded of one counted party: jobs that came alone, and batches."""
+        waiting = [
+            place
+            for place in self.places.values()
+            if place.state in (State.UPLOADING, State.WAITING) and place.counted_as == counted_as
+        ]
+        return sum(not place.batch for place in waiting) + len({place.batch for place in waiting if place.batch})
 
     def with_place(self, job_id: str, place: Place) -> "Ledger":
         """The ledger with a place added or replaced."""
@@ -78,17 +95,17 @@ class Ledger(msgspec.Struct, frozen=True):
         """The ledger without a job."""
         return Ledger({other: place for other, place in self.places.items() if other != job_id})
 
-    def has_room(self, counted_as: str, limits: Limits) -> bool:
-        """Whether one more job may come in: it could start now, or its owner's queue is not full."""
+    def has_room(self, counted_as: str, limits: Limits, jobs: int = 1) -> bool:
+        """Whether so many more may come in at once: they could start now, or their owner's queue is not full."""
         held = (State.UPLOADING, State.WAITING, State.ACTIVE)
         must_wait = (
-            self.count(*held) >= limits.max_active_jobs
-            or self.count(*held, counted_as=counted_as) >= limits.max_active_per_owner
+            self.count(*held) + jobs > limits.max_active_jobs
+            or self.count(*held, counted_as=counted_as) + jobs > limits.max_active_per_owner
         )
         if not must_wait:
             return True
         free = max(0, limits.max_active_jobs - self.count(State.ACTIVE))
-        waiting = max(0, self.count(State.UPLOADING, State.WAITING, counted_as=counted_as) - free)
+        waiting = max(0, self.queued(counted_as) - free)
         return waiting < limits.max_queued_jobs
 
 
@@ -120,11 +137,8 @@ class Admission:
             if known is not None and known.run >= place.run:
                 return _shared(ledger, job_id, known, place)
             rest = ledger.without(job_id)  # what an earlier run had: it is over
-            if not rest.has_room(place.counted_as, limits):
-                raise QueueFull(
-                    rest.count(State.ACTIVE),
-                    rest.count(State.UPLOADING, State.WAITING, counted_as=place.counted_as),
-                )
+            if not rest.has_room(place.counted_as, limits, place.jobs):
+                raise QueueFull(rest.count(State.ACTIVE), rest.queued(place.counted_as))
             return rest.with_place(job_id, place)
 
         await self.change(taken)

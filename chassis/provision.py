@@ -11,6 +11,7 @@ _EXISTS = (10058, 10065)
 _PROGRESS_MAX_AGE_S = 3600.0
 _HANDBACKS_TTL_S = 2 * 86400.0
 _MAX_ACK_PENDING = 10_000
+_DUPLICATE_WINDOW_S = 120.0
 
 
 async def provision(client: Client, numbers: Numbers) -> None:
@@ -102,6 +103,13 @@ async def _buckets(js: JetStreamContext, numbers: Numbers) -> None:
             replicas=numbers.replicas,
             history=1,
         ),
+        api.KeyValueConfig(
+            bucket=topology.UPLOADS,
+            description="how far each upload is, and whose it is",
+            ttl=numbers.abandoned_s,
+            replicas=numbers.replicas,
+            history=1,
+        ),
     ]
     for bucket in buckets:
         try:
@@ -109,3 +117,12 @@ async def _buckets(js: JetStreamContext, numbers: Numbers) -> None:
         except BadRequestError as error:
             if error.err_code not in _EXISTS:
                 raise
+            await _aged(js, bucket)
+
+
+async def _aged(js: JetStreamContext, bucket: api.KeyValueConfig) -> None:
+    """Make a bucket that exists forget after the time that is asked for now."""
+    config = (await js.stream_info(f"KV_{bucket.bucket}")).config
+    if bucket.ttl is not None and config.max_age != bucket.ttl:
+        window = min(bucket.ttl, _DUPLICATE_WINDOW_S)
+        await js.update_stream(config.evolve(max_age=bucket.ttl, duplicate_window=window))

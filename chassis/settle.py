@@ -48,6 +48,7 @@ class Fail(msgspec.Struct, frozen=True):
 
     code: FailureCode
     detail: str
+    told: str = ""
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -228,16 +229,17 @@ class Settler:
 
     def _after(self, error: Exception, tries: int, log: structlog.stdlib.BoundLogger) -> Outcome:
         last = tries > self._numbers.retries
+        told = ""
         match error:
             case Cancelled():
                 return Drop("the engine was told to stop")
             case Permanent():
-                code, detail = error.code, error.detail
+                code, detail, told = error.code, error.detail, error.told
                 last = True
             case Retryable(code=FailureCode.STORE_FULL):
                 return HandBack(str(error), self._numbers.full_wait_s)
             case Retryable():
-                code, detail = error.code, error.detail
+                code, detail, told = error.code, error.detail, error.told
             case LogFull() | StoreFull():
                 return HandBack(str(error), self._numbers.full_wait_s)
             case nats.errors.Error() | nats.js.errors.Error():
@@ -251,7 +253,7 @@ class Settler:
                 code, detail = FailureCode.INTERNAL, ""
                 log.error("handler_crashed", exc_info=error)
         if last:
-            return Fail(code, detail)
+            return Fail(code, detail, told)
         return Retry(self._numbers.retry_delay(tries), code)
 
     async def _apply(
@@ -270,7 +272,7 @@ class Settler:
                 await message.ack()
             case Retry(delay_s):
                 await message.nack(delay=delay_s)
-            case Fail(code, detail):
+            case Fail(code, detail, told):
                 reference = uuid.uuid4().hex[:12]
                 log.error("gave_up", reference=reference, code=code, detail=detail)
                 failed = facts.JobFailed(
@@ -283,6 +285,7 @@ class Settler:
                     reference=reference,
                     attempts=tries,
                     detail=detail,
+                    told=told,
                 )
                 await self._joblog.append(consequences.of_failure(fact, failed))
                 await message.ack()

@@ -146,6 +146,21 @@ class Api:
         except OSError as error:
             raise CliError(f"{path} cannot be read: {error.strerror}.") from error
 
+    async def submit_address(self, url: str, parameters: Parameters) -> Accepted:
+        """Have a recording fetched from its address. Tried again under the same key where no answer comes."""
+        headers = {"Idempotency-Key": secrets.token_urlsafe(24)}
+        body = {"source_url": url, **form_fields(parameters)}
+        tries = _SUBMIT_TRIES
+        while True:
+            try:
+                async with self._answer("POST", "/api/jobs/submit", headers=headers, json=body) as response:
+                    return _decoded(response, Accepted)
+            except Unreachable:
+                tries -= 1
+                if not tries:
+                    raise
+                await asyncio.sleep(_SUBMIT_AGAIN_S)
+
     async def job(self, job_id: str, token: str) -> Job:
         """The job as it is now, without its result."""
         async with self._answer("GET", f"/api/jobs/{job_id}", headers=_bearer(token)) as response:

@@ -129,9 +129,14 @@ def _says(fact: "facts.AnyFact") -> str:
     match fact:
         case facts.JobAccepted():
             equal = ", like one that was completed before" if fact.cached_at else ""
-            return f"{fact.filename}, {fact.source.bytes / 1e6:.1f} MB{equal}"
+            size = f"{fact.source.bytes / 1e6:.1f} MB" if fact.source else "to be fetched"
+            return f"{fact.filename}, {size}{equal}"
+        case facts.BatchAccepted():
+            return _listed(*(item.filename for item in fact.items))
         case facts.JobStarted():
             return "got a place"
+        case facts.SourceFetched():
+            return f"{fact.filename}, {fact.source.bytes / 1e6:.1f} MB"
         case facts.AudioExtracted():
             return _listed(
                 f"{_clock(fact.media.duration_s)} of sound from {fact.media.container}", *fact.media.warnings
@@ -151,7 +156,7 @@ def _says(fact: "facts.AnyFact") -> str:
             return _listed(_counted(fact.words, "word"), " ".join(sorted(fact.results)), *fact.warnings)
         case facts.JobFailed():
             sentence = FAILURES[fact.code].sentence
-            return f"{sentence} ({fact.code} in the {fact.stage}) {fact.detail} Reference {fact.reference}"
+            return f"{sentence} ({fact.code} in the {fact.stage}) {fact.told or fact.detail} Reference {fact.reference}"
         case facts.JobExpired():
             return "its owner had it deleted" if fact.on_request else "its time was over"
         case _:

@@ -33,7 +33,7 @@ def places(recordings: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
         if stem in stems.values():
             raise CliError(f"Two recordings would write {stem}.srt; give one of them another name or --output.")
         for target in _targets(stem).values():
-            if target.exists() and target.samefile(recording):
+            if target.exists() and recording.exists() and target.samefile(recording):
                 raise CliError(f"The subtitles would replace {recording}; choose another folder with --output.")
         stems[recording] = stem
     for parent in {stem.parent for stem in stems.values()}:

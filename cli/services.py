@@ -16,6 +16,7 @@ _OURS = ("chassis", "cli", "contracts", "services")
 SERVICES = {
     "gateway": "Serve the API, the websocket and the page.",
     "dispatcher": "Decide which accepted job starts next.",
+    "fetcher": "Fetch recordings that jobs give the address of.",
     "extractor": "Turn recordings into 16 kHz mono sound.",
     "transcriber": "Write down what is said.",
     "diarizer": "Find out who speaks when.",

@@ -14,10 +14,14 @@ from contracts.parameters import Parameters
 if TYPE_CHECKING:
     from cli.bars import Display
     from cli.client import Accepted, Api
+    from contracts.addresses import Address
 
 
 def submit(
-    files: Annotated[list[Path], typer.Argument(help="Recordings: any audio or video.", show_default=False)],
+    recordings: Annotated[
+        list[str],
+        typer.Argument(help="Audio or video: files, or http addresses to fetch them from.", show_default=False),
+    ],
     wait: Annotated[bool, typer.Option("--wait", help="Wait, and write the subtitles.")] = False,
     output: options.Output = None,
     server: options.Server = None,
@@ -53,13 +57,12 @@ def submit(
     )
     if output is not None and not wait:
         raise CliError("--output needs --wait: without it there are no subtitles to write yet.")
-    asyncio.run(_submit(files, asked, server_address(server), output, wait=wait))
+    asyncio.run(_submit([_recording(one) for one in recordings], asked, server_address(server), output, wait=wait))
 
 
 async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Display", *, label: str = "") -> "Accepted":
     """Send one recording, with a bar, and keep its token. Raises CliError with the server's own sentence."""
     from cli.client import sent_name
-    from cli.tokens import SubmittedJob, TokenFile, server_name
 
     size, sent = max(1, recording.stat().st_size), 0
 
@@ -69,38 +72,77 @@ async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Disp
         shown.stage(label, "uploading", min(1.0, sent / size))
 
     accepted = await api.submit(recording, asked, count)
+    _keep_token(api, accepted, sent_name(recording))
+    return accepted
+
+
+def _recording(given: str) -> "Path | Address":
+    """A file, or the address of one. Raises CliError."""
+    from contracts import addresses
+
+    if not given.lower().startswith(("http:", "https:")):
+        return Path(given)
+    try:
+        return addresses.parse(given)
+    except addresses.Malformed as error:
+        raise CliError(f"{given[:200]}: {error}") from None
+
+
+def _name(recording: "Path | Address") -> Path:
+    """What a recording is called here; one at an address is as if it lay in the current folder."""
+    from contracts import addresses
+
+    return recording if isinstance(recording, Path) else Path(addresses.filename(recording))
+
+
+def _keep_token(api: "Api", accepted: "Accepted", filename: str) -> None:
+    from cli.tokens import SubmittedJob, TokenFile, server_name
+
     TokenFile().add(
         SubmittedJob(
             job_id=accepted.job_id,
             token=accepted.access_token,
             server=server_name(api.server),
-            filename=sent_name(recording),
+            filename=filename,
             submitted_at=datetime.now(UTC),
         )
     )
+
+
+async def _hand_over(
+    api: "Api", recording: "Path | Address", asked: Parameters, shown: "Display", *, label: str
+) -> "Accepted":
+    if isinstance(recording, Path):
+        return await hand_over(api, recording, asked, shown, label=label)
+    accepted = await api.submit_address(recording.url, asked)
+    _keep_token(api, accepted, _name(recording).name)
     return accepted
 
 
-async def _submit(files: list[Path], asked: Parameters, address: str, output: Path | None, *, wait: bool) -> None:
+async def _submit(
+    recordings: "list[Path | Address]", asked: Parameters, address: str, output: Path | None, *, wait: bool
+) -> None:
     from cli import results
     from cli.bars import display
     from cli.client import Api
 
-    for recording in files:
-        results.check_recording(recording)
-    stems = results.places(files, output) if wait else {}
-    several = len(files) > 1
+    for recording in recordings:
+        if isinstance(recording, Path):
+            results.check_recording(recording)
+    names = {recording: _name(recording) for recording in recordings}
+    stems = results.places([names[recording] for recording in recordings], output) if wait else {}
+    labels = {recording: name.name if len(recordings) > 1 else "" for recording, name in names.items()}
     async with Api(address) as api:
         with display() as shown:
-            jobs: dict[Path, Accepted] = {}
-            for recording in files:
-                jobs[recording] = await hand_over(api, recording, asked, shown, label=recording.name if several else "")
+            jobs: dict[Path | Address, Accepted] = {}
+            for recording in recordings:
+                jobs[recording] = await _hand_over(api, recording, asked, shown, label=labels[recording])
                 typer.echo(jobs[recording].job_id)
             if not wait:
                 return
             ended = await asyncio.gather(
                 *(
-                    _finish(api, accepted, stems[recording], shown, label=recording.name if several else "")
+                    _finish(api, accepted, stems[names[recording]], shown, label=labels[recording])
                     for recording, accepted in jobs.items()
                 ),
                 return_exceptions=True,
@@ -108,7 +150,7 @@ async def _submit(files: list[Path], asked: Parameters, address: str, output: Pa
     for error in ended:
         if isinstance(error, BaseException) and not isinstance(error, CliError):
             raise error
-    failures = [f"{recording}: {error}" for recording, error in zip(jobs, ended, strict=True) if error is not None]
+    failures = [f"{names[recording]}: {error}" for recording, error in zip(jobs, ended, strict=True) if error]
     if failures:
         raise CliError("\n".join(failures))
 

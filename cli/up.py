@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 PROCESSES = {
-    "flow": ["dispatcher", "extractor", "exporter", "projector", "janitor"],
+    "flow": ["dispatcher", "fetcher", "extractor", "exporter", "projector", "janitor"],
     "transcriber": ["transcriber"],
     "diarizer": ["diarizer"],
     "gateway": ["gateway"],

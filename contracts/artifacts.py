@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-
 LEAF_BYTES = 8 << 20
 """How much of a file one leaf of its digest covers. Another number gives every file another digest (docs/adr/0007)."""
 
@@ -83,6 +82,16 @@ def cache_key(owner: str, stage: str, digest: str, suffix: str) -> str:
 def upload_key(owner: str, upload_id: str) -> str:
     """Key of the bytes a user sent."""
     return f"uploads/{owner}/{upload_id}"
+
+
+def fetched_folder(owner: str, job_id: str) -> str:
+    """Where everything lies that is fetched for a job, begun or whole."""
+    return f"uploads/{owner}/{job_id}.fetched/"
+
+
+def fetched_note(owner: str, job_id: str) -> str:
+    """Key of the note that the recording of a job is fetched: where it is, all of the recording is."""
+    return fetched_folder(owner, job_id) + "note.json"
 
 
 def finished_key(owner: str, source_digest: str, parameters: msgspec.Struct) -> str:

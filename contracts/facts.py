@@ -49,10 +49,12 @@ class NumberedFact(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="accepted"):
-    """The gateway has the whole recording and answers for the job."""
+    """The gateway has the whole recording, or its address, and answers for the job. One of the two is there."""
 
     filename: str
-    source: ArtifactRef
+    source: ArtifactRef | None = None
+    source_url: str | None = None
+    """Where the recording is to be fetched from. It may open what it leads to: nobody is shown it."""
     parameters: Parameters
     token_sha256: str
     tier: int = 0
@@ -60,13 +62,51 @@ class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="acce
     cached_at: datetime | None = None
     """When a job of the same file and parameters was completed, if its result is still stored."""
 
+    def __post_init__(self) -> None:
+        _check_source(self.source, self.source_url)
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One recording of a batch, and what the job made of it is to be called. There is a source or an address."""
+
+    job_id: str
+    filename: str
+    source: ArtifactRef | None = None
+    source_url: str | None = None
+    token_sha256: str
+
+
+class BatchAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="batch-accepted"):
+    """The gateway answers for several jobs with the same parameters; `job_id` is the batch's own. The dispatcher makes
+    an `accepted` of each item, so that of all of them the log has either every one or none.
+    """
+
+    items: list[BatchItem]
+    parameters: Parameters
+    token_sha256: str
+    tier: int = 0
+
 
 class JobStarted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="started"):
-    """The dispatcher gave the job a place."""
+    """The dispatcher gave the job a place. As in `accepted`, there is a source or an address."""
 
     filename: str
+    source: ArtifactRef | None = None
+    source_url: str | None = None
+    parameters: Parameters
+
+    def __post_init__(self) -> None:
+        _check_source(self.source, self.source_url)
+
+
+class SourceFetched(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="fetched"):
+    """The recording of a job that came with an address is there, as an upload would be."""
+
+    filename: str
+    """What its server calls it."""
     source: ArtifactRef
     parameters: Parameters
+    receipt: StageReceipt
 
 
 class AudioExtracted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="extracted"):
@@ -146,6 +186,8 @@ class JobFailed(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="failed
     reference: str
     attempts: int
     detail: str = ""
+    told: str = ""
+    """A sentence for the user beside that of the code: which limit, and the value that is past it."""
 
 
 class JobCancelled(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="cancelled"):
@@ -170,7 +212,9 @@ class ShareRevoked(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, 
 
 AnyFact = (
     JobAccepted
+    | BatchAccepted
     | JobStarted
+    | SourceFetched
     | AudioExtracted
     | TranscriptionPlanned
     | ChunkRequested
@@ -183,6 +227,13 @@ AnyFact = (
     | ShareMinted
     | ShareRevoked
 )
+
+
+def _check_source(source: ArtifactRef | None, source_url: str | None) -> None:
+    """A job without either would wait for ever; one with both would have two recordings."""
+    if (source is None) == (source_url is None):
+        raise ValueError("a job has either a source or a source_url")
+
 
 _decoder: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
 

@@ -21,6 +21,11 @@ class FailureCode(StrEnum):
     MODEL_MISSING = "model_missing"
     MODEL_UNKNOWN = "model_unknown"
     SOURCE_MISSING = "source_missing"
+    ADDRESS_FORBIDDEN = "address_forbidden"
+    ADDRESS_UNREACHABLE = "address_unreachable"
+    ADDRESS_REFUSED = "address_refused"
+    ADDRESS_TOO_LARGE = "address_too_large"
+    ADDRESS_TIMED_OUT = "address_timed_out"
     STORE_FULL = "store_full"
     TIMED_OUT = "timed_out"
     WORKER_LOST = "worker_lost"
@@ -67,6 +72,25 @@ FAILURES: dict[FailureCode, Failure] = {
         "The server does not know the model this job asks for.", "Choose another.", False
     ),
     FailureCode.SOURCE_MISSING: Failure("The uploaded file is no longer stored.", "Upload it again.", False),
+    FailureCode.ADDRESS_FORBIDDEN: Failure(
+        "The address leads where this server does not fetch from.",
+        "Give one that anybody in the internet can open, or upload the recording.",
+        False,
+    ),
+    FailureCode.ADDRESS_UNREACHABLE: Failure(
+        "The recording could not be fetched.", "Check that the address opens in a browser, then retry.", True
+    ),
+    FailureCode.ADDRESS_REFUSED: Failure(
+        "What is at the address is not given out as a file.",
+        "Give the address of the recording itself, which opens without signing in.",
+        True,
+    ),
+    FailureCode.ADDRESS_TOO_LARGE: Failure(
+        "The recording at the address is larger than this server accepts.", "Cut it into shorter files.", False
+    ),
+    FailureCode.ADDRESS_TIMED_OUT: Failure(
+        "Fetching the recording took longer than it may.", "Retry, or upload the recording.", True
+    ),
     FailureCode.STORE_FULL: Failure("The server ran out of storage space.", "Retry in a while.", True),
     FailureCode.TIMED_OUT: Failure("A step took longer than it may.", "Retry, or send a shorter recording.", True),
     FailureCode.WORKER_LOST: Failure("The workers on this job stopped several times.", "Retry in a while.", True),
@@ -88,10 +112,12 @@ WARNINGS: dict[str, str] = {
 class EngineError(Exception):
     """Base of everything an engine may raise; the docstring of each child says what the chassis does with it."""
 
-    def __init__(self, code: FailureCode, detail: str = "") -> None:
+    def __init__(self, code: FailureCode, detail: str = "", *, told: str = "") -> None:
+        """`detail` is for the log and the operator; `told` is a sentence for the user: the limit, and the value."""
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
+        self.told = told
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}" if self.detail else str(self.code)
@@ -112,3 +138,4 @@ class Cancelled(EngineError):
         Exception.__init__(self, detail)
         self.code = FailureCode.INTERNAL
         self.detail = detail
+        self.told = ""

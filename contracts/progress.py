@@ -34,6 +34,7 @@ class Stage(StrEnum):
     """Stage names for users."""
 
     QUEUED = "queued"
+    FETCHING = "fetching"
     EXTRACTING = "extracting"
     TRANSCRIBING = "transcribing"
     DIARIZING = "diarizing"
@@ -41,10 +42,16 @@ class Stage(StrEnum):
     COMPLETE = "complete"
 
 
-WORK = (Stage.EXTRACTING, Stage.TRANSCRIBING, Stage.DIARIZING, Stage.GENERATING)
-"""The stages that take time, each with a bar of its own."""
+WORK = (Stage.FETCHING, Stage.EXTRACTING, Stage.TRANSCRIBING, Stage.DIARIZING, Stage.GENERATING)
+"""The stages that take time, each with a bar of its own; not every job has all (`JobView.stages`)."""
 
-_WEIGHT = {Stage.EXTRACTING: 5.0, Stage.TRANSCRIBING: 55.0, Stage.DIARIZING: 35.0, Stage.GENERATING: 5.0}
+_WEIGHT = {
+    Stage.FETCHING: 10.0,
+    Stage.EXTRACTING: 5.0,
+    Stage.TRANSCRIBING: 55.0,
+    Stage.DIARIZING: 35.0,
+    Stage.GENERATING: 5.0,
+}
 DIARIZATION_FAILED = "diarization_failed"
 NO_SPEECH = "no_speech"
 """Warnings that a job itself may carry, beside those of its media; sentences in `failures.WARNINGS`."""
@@ -53,6 +60,7 @@ PLANNED_SHARE = 0.1
 
 SENTENCES = {
     Stage.QUEUED: "Waiting for a free place",
+    Stage.FETCHING: "Fetching the recording",
     Stage.EXTRACTING: "Reading the sound",
     Stage.TRANSCRIBING: "Writing down what is said",
     Stage.DIARIZING: "Finding out who speaks",
@@ -91,7 +99,9 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: int
     seq: int
     filename: str
-    source: ArtifactRef
+    source: ArtifactRef | None = None
+    """None as long as what is at `source_url` was not fetched."""
+    source_url: str | None = None
     parameters: Parameters
     token_sha256: str
     status: Status
@@ -121,17 +131,28 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peaks: ArtifactRef | None = None
     error_code: str | None = None
     error_message: str | None = None
+    error_told: str | None = None
+    """What was told beside the sentence of the code."""
     error_reference: str | None = None
     shares: list[Share] = []
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages that this job goes through; they do not change on its way, so progress never falls."""
+        skipped = set()
+        if self.source_url is None:
+            skipped.add(Stage.FETCHING)
+        if not self.parameters.diarize:
+            skipped.add(Stage.DIARIZING)
+        return [stage for stage in WORK if stage not in skipped]
 
     @property
     def progress(self) -> float:
         """Per cent of the whole job, 0 to 100."""
         if self.status is Status.COMPLETED:
             return 100.0
-        stages = [stage for stage in WORK if stage is not Stage.DIARIZING or self.parameters.diarize]
-        done = sum(_WEIGHT[stage] * self.stage_fractions.get(stage, 0.0) for stage in stages)
-        return round(100.0 * done / sum(_WEIGHT[stage] for stage in stages), 1)
+        done = sum(_WEIGHT[stage] * self.stage_fractions.get(stage, 0.0) for stage in self.stages)
+        return round(100.0 * done / sum(_WEIGHT[stage] for stage in self.stages), 1)
 
     @property
     def progress_stage(self) -> Stage:
@@ -140,9 +161,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return Stage.COMPLETE
         if self.started_at is None:
             return Stage.QUEUED
-        for stage in WORK:
-            skipped = stage is Stage.DIARIZING and not self.parameters.diarize
-            if not skipped and self.stage_fractions.get(stage, 0.0) < 1.0:
+        for stage in self.stages:
+            if self.stage_fractions.get(stage, 0.0) < 1.0:
                 return stage
         return Stage.GENERATING
 
@@ -200,6 +220,7 @@ def _accepted(view: JobView | None, fact: facts.JobAccepted, seq: int) -> JobVie
         seq=seq,
         filename=fact.filename,
         source=fact.source,
+        source_url=fact.source_url,
         parameters=fact.parameters,
         token_sha256=fact.token_sha256,
         status=Status.PENDING,
@@ -213,6 +234,8 @@ def _accepted(view: JobView | None, fact: facts.JobAccepted, seq: int) -> JobVie
 def _known(view: JobView, fact: facts.AnyFact) -> bool:
     """Whether the fact was folded before: a fact that was published again to wake somebody has a new sequence."""
     match fact:
+        case facts.SourceFetched():
+            return view.stage_fractions.get(Stage.FETCHING) == 1.0
         case facts.AudioExtracted():
             return view.stage_fractions.get(Stage.EXTRACTING) == 1.0
         case facts.TranscriptionPlanned():
@@ -244,6 +267,13 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
                 "started_at": fact.at,
                 "queue_position": None,
                 "starts_in_s": None,
+            }
+        case facts.SourceFetched():
+            return {
+                "filename": fact.filename,
+                "source": fact.source,
+                "stage_fractions": done | {Stage.FETCHING: 1.0},
+                "stage_seconds": _worked(view, Stage.FETCHING, fact.receipt),
             }
         case facts.AudioExtracted():
             return {
@@ -287,7 +317,7 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
                 "warnings": _merged(view.warnings, fact.warnings),
                 "cached": fact.cached,
                 "cached_at": fact.cached_at,
-                "stage_fractions": dict.fromkeys(WORK, 1.0),
+                "stage_fractions": {stage: 1.0 for stage in WORK if stage is not Stage.FETCHING or view.source_url},
             }
         case facts.JobFailed():
             failure = failures.FAILURES[fact.code]
@@ -295,7 +325,8 @@ def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:
                 "status": Status.FAILED,
                 "ended_at": fact.at,
                 "error_code": str(fact.code),
-                "error_message": f"{failure.sentence} {failure.hint}",
+                "error_message": " ".join(part for part in (failure.sentence, fact.told, failure.hint) if part),
+                "error_told": fact.told or None,
                 "error_reference": fact.reference,
             }
         case facts.JobCancelled():

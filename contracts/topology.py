@@ -5,6 +5,7 @@ import msgspec
 from contracts import subjects
 from contracts.facts import (
     AudioExtracted,
+    BatchAccepted,
     ChunkRequested,
     ChunkTranscribed,
     Fact,
@@ -14,6 +15,7 @@ from contracts.facts import (
     JobExpired,
     JobFailed,
     JobStarted,
+    SourceFetched,
     SpeakersDiarized,
     TranscriptionPlanned,
 )
@@ -25,6 +27,7 @@ SCHEDULES = "SCHEDULES"
 LIVE = subjects.LIVE
 ADMISSION = "admission"
 HANDBACKS = "handbacks"
+UPLOADS = "uploads"
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +80,11 @@ class Durable(msgspec.Struct, frozen=True, kw_only=True):
         return [*(subjects.every(fact) for fact in self.wakes_on), *self.subjects]
 
 
-DISPATCHER = Durable(name="dispatcher", wakes_on=(JobAccepted, JobCompleted, JobFailed, JobCancelled), ceiling_s=60.0)
-EXTRACTOR = Durable(name="extractor", wakes_on=(JobStarted,), ceiling_s=4 * 3600.0)
+DISPATCHER = Durable(
+    name="dispatcher", wakes_on=(JobAccepted, BatchAccepted, JobCompleted, JobFailed, JobCancelled), ceiling_s=60.0
+)
+FETCHER = Durable(name="fetcher", wakes_on=(JobStarted,), ceiling_s=12 * 3600.0)
+EXTRACTOR = Durable(name="extractor", wakes_on=(JobStarted, SourceFetched), ceiling_s=4 * 3600.0)
 TRANSCRIBER = Durable(name="transcriber", wakes_on=(AudioExtracted, ChunkRequested), ceiling_s=2 * 3600.0)
 DIARIZER = Durable(name="diarizer", wakes_on=(AudioExtracted,), ceiling_s=12 * 3600.0)
 EXPORTER = Durable(
@@ -96,6 +102,7 @@ UNDERTAKER = Durable(
 
 DURABLES: tuple[Durable, ...] = (
     DISPATCHER,
+    FETCHER,
     EXTRACTOR,
     TRANSCRIBER,
     DIARIZER,

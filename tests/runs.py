@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contracts import facts
-from contracts.artifacts import ArtifactRef
+from contracts.artifacts import ArtifactRef, fetched_folder
 from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from contracts.transcript import Chunk, MediaFacts, MediaTrack, Region
@@ -27,12 +27,14 @@ class Run:
         content: str = "a",
         chunks: int = 2,
         at: datetime | None = None,
+        source_url: str | None = None,
         **parameters: Any,
     ) -> None:
         self.job_id = job_id
         self.owner = owner
         self.content = content
         self.chunks = chunks
+        self.source_url = source_url
         self.parameters = Parameters(**parameters)
         self.of_job: dict[str, Any] = {"job_id": job_id, "run": run, "owner": owner, "at": at or datetime.now(UTC)}
 
@@ -41,14 +43,32 @@ class Run:
         return facts.JobAccepted(
             **self.of_job,
             filename="talk.mp4",
-            source=self._source,
+            source=self._given,
+            source_url=self.source_url,
             parameters=self.parameters,
             token_sha256=self.content * 64,
         )
 
     @property
     def started(self) -> facts.JobStarted:
-        return facts.JobStarted(**self.of_job, filename="talk.mp4", source=self._source, parameters=self.parameters)
+        return facts.JobStarted(
+            **self.of_job,
+            filename="talk.mp4",
+            source=self._given,
+            source_url=self.source_url,
+            parameters=self.parameters,
+        )
+
+    @property
+    def fetched(self) -> facts.SourceFetched:
+        folder = fetched_folder(self.owner, self.job_id)
+        return facts.SourceFetched(
+            **self.of_job,
+            filename="talk.mp4",
+            source=ArtifactRef(key=f"{folder}{self.content}", digest=self.content * 64, bytes=9, parts=[8, 1]),
+            parameters=self.parameters,
+            receipt=RECEIPT,
+        )
 
     @property
     def extracted(self) -> facts.AudioExtracted:
@@ -127,6 +147,7 @@ class Run:
         return [
             self.accepted,
             self.started,
+            *([self.fetched] if self.source_url else []),
             self.extracted,
             self.planned,
             *(self.requested(n) for n in range(self.chunks)),
@@ -137,6 +158,10 @@ class Run:
     def ref(self, stage: str, suffix: str) -> ArtifactRef:
         """A result of a stage."""
         return ArtifactRef(key=f"cache/{self.owner}/{stage}/{self.content}.{suffix}", digest=self.content * 64, bytes=1)
+
+    @property
+    def _given(self) -> ArtifactRef | None:
+        return None if self.source_url else self._source
 
     @property
     def _source(self) -> ArtifactRef:

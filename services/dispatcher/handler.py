@@ -11,7 +11,7 @@ from services.dispatcher.engine import Order, Pace
 
 
 class Dispatcher:
-    """Wakes on a job that was accepted or ended.
+    """Wakes on a job that was accepted or ended, and on a batch of them.
 
     Every wake does the same: correct the ledger by the fact, start what fits, then publish `started` for each active
     job that lacks it and `cancelled` for each that was cancelled while it waited. Both are published create-only, so
@@ -27,6 +27,8 @@ class Dispatcher:
 
     async def __call__(self, fact: facts.AnyFact, work: Work) -> Sequence[facts.Fact]:
         """Returns the facts that the new ledger calls for."""
+        if isinstance(fact, facts.BatchAccepted):
+            return await self._unfolded(fact)
         if isinstance(fact, facts.JobCompleted) and not fact.cached:
             began = next((known.at for known in work.facts() if isinstance(known, facts.JobStarted)), fact.at)
             self._pace.ran(max(0.0, (fact.at - began).total_seconds()))
@@ -82,6 +84,46 @@ class Dispatcher:
             ledger = ledger.with_state(job_id, State.ACTIVE)
         return ledger
 
+    async def _unfolded(self, batch: facts.BatchAccepted) -> list[facts.Fact]:
+        """The jobs of a batch that the log does not have yet. They get their places before: after a crash they are here
+        still, and found again.
+        """
+        items = [item for item in batch.items if not await self._joblog.facts_of(item.job_id)]
+
+        def placed(ledger: Ledger) -> Ledger:
+            taken = ledger.places.get(batch.job_id)
+            ledger = ledger.without(batch.job_id)
+            for item in items:
+                if item.job_id not in ledger.places:
+                    place = Place(
+                        owner=batch.owner,
+                        counted_as=taken.counted_as if taken else batch.owner,
+                        run=1,
+                        tier=batch.tier,
+                        state=State.WAITING,
+                        since=batch.at,
+                        batch=batch.job_id,
+                    )
+                    ledger = ledger.with_place(item.job_id, place)
+            return ledger
+
+        await self._admission.change(placed)
+        return [
+            facts.JobAccepted(
+                job_id=item.job_id,
+                run=1,
+                owner=batch.owner,
+                at=batch.at,
+                filename=item.filename,
+                source=item.source,
+                source_url=item.source_url,
+                parameters=batch.parameters,
+                token_sha256=item.token_sha256,
+                tier=batch.tier,
+            )
+            for item in items
+        ]
+
     async def _started(self, job_id: str, place: Place) -> facts.JobStarted | None:
         recorded = [entry.fact for entry in await self._joblog.facts_of(job_id) if entry.fact.run == place.run]
         accepted = next((fact for fact in recorded if isinstance(fact, facts.JobAccepted)), None)
@@ -94,5 +136,6 @@ class Dispatcher:
             at=datetime.now(UTC),
             filename=accepted.filename,
             source=accepted.source,
+            source_url=accepted.source_url,
             parameters=accepted.parameters,
         )

@@ -16,6 +16,7 @@ from services.exporter.engine import FORMATS, IDENTITY, Exported, export
 from services.exporter.result import Receipt, StageLine
 
 STAGE = "exporter"
+_WITHOUT_MODEL = ("fetcher", "extractor")
 
 R = TypeVar("R")
 
@@ -30,6 +31,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts the join waits for."""
 
     started: facts.JobStarted
+    fetched: facts.SourceFetched | None
+    source: ArtifactRef
     extracted: facts.AudioExtracted
     planned: facts.TranscriptionPlanned
     chunks: list[facts.ChunkTranscribed]
@@ -51,11 +54,12 @@ class Export:
         refs, exported, cached_at = await self._exported(parts, work)
         receipts = [parts.extracted.receipt, parts.planned.receipt, parts.diarized.receipt]
         receipts += [chunk.receipt for chunk in parts.chunks]
+        receipts += [parts.fetched.receipt] if parts.fetched else []
         whole = parts.diarized.failed is None
         cached = whole and cached_at is not None and all(one.cached_at or one.skipped for one in receipts)
         now = datetime.now(UTC)
         if whole:  # else the same file sent again may fare better
-            note = finished_key(fact.owner, parts.started.source.digest, parts.started.parameters)
+            note = finished_key(fact.owner, parts.source.digest, parts.started.parameters)
             await self._store.put_record(note, Finished(completed_at=now))
         return [
             facts.JobCompleted(
@@ -113,12 +117,14 @@ class Export:
 
 def parts_of(known: Sequence[facts.AnyFact]) -> Parts | None:
     """The facts of a run that an export needs; None while one is missing."""
-    started = extracted = planned = diarized = None
+    started = fetched = extracted = planned = diarized = None
     chunks: dict[int, facts.ChunkTranscribed] = {}
     for fact in known:
         match fact:
             case facts.JobStarted():
                 started = fact
+            case facts.SourceFetched():
+                fetched = fact
             case facts.AudioExtracted():
                 extracted = fact
             case facts.TranscriptionPlanned():
@@ -127,10 +133,15 @@ def parts_of(known: Sequence[facts.AnyFact]) -> Parts | None:
                 diarized = fact
             case facts.ChunkTranscribed():
                 chunks[fact.n] = fact
-    if started is None or extracted is None or planned is None or diarized is None or len(chunks) < planned.chunks:
+    if started is None or extracted is None or planned is None or diarized is None:
+        return None
+    source = fetched.source if fetched is not None else started.source
+    if source is None or len(chunks) < planned.chunks:
         return None
     return Parts(
         started=started,
+        fetched=fetched,
+        source=source,
         extracted=extracted,
         planned=planned,
         chunks=[chunks[n] for n in range(planned.chunks)],
@@ -148,6 +159,7 @@ def _warnings(parts: Parts) -> list[str]:
 
 def _receipt(parts: Parts) -> Receipt:
     stages = [
+        *([_line("fetcher", [parts.fetched.receipt])] if parts.fetched else []),
         _line("extractor", [parts.extracted.receipt]),
         _line("planner", [parts.planned.receipt]),
         _line("transcriber", [chunk.receipt for chunk in parts.chunks]),
@@ -156,9 +168,9 @@ def _receipt(parts: Parts) -> Receipt:
     return Receipt(
         job_id=parts.started.job_id,
         run=parts.started.run,
-        filename=parts.started.filename,
+        filename=parts.fetched.filename if parts.fetched else parts.started.filename,
         parameters=parts.started.parameters,
-        models={line.stage: line.engine for line in stages if line.engine and line.stage != "extractor"},
+        models={line.stage: line.engine for line in stages if line.engine and line.stage not in _WITHOUT_MODEL},
         language_source=parts.planned.language_source,
         stages=stages,
     )

@@ -38,7 +38,9 @@ class Extractor:
         return f"pyav/{version('av')} recipe={_RECIPE}"
 
     def extract(self, source: Sequence[Path], wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
-        """Write the sound of `source`, in one file or several, to `wav` and its outline to `peaks`; both are whole only where this returns.
+        """Write the sound of `source` to `wav` and its outline to `peaks`; both are whole only where this returns.
+
+        `source` are the files that hold the recording, one after another.
 
         Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE (not one sample could be had) or MEDIA_LIMIT
         (more than a WAV can hold, 37 hours). Raises Retryable STORE_FULL.

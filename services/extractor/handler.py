@@ -15,15 +15,20 @@ STAGE = "extractor"
 
 
 class Extraction:
-    """Wakes on `started`. The media facts are stored last: where they are, the WAV and the peaks are too."""
+    """Wakes on `started`, or, where that has only an address, on `fetched`.
+
+    The media facts are stored last: where they are, the WAV and the peaks are too.
+    """
 
     def __init__(self, store: Store, engine: EnginePool) -> None:
         self._store = store
         self._engine = engine
 
     async def __call__(self, fact: facts.AnyFact, work: Work) -> Sequence[facts.Fact]:
-        """Returns `extracted`."""
-        assert isinstance(fact, facts.JobStarted)
+        """Returns `extracted`; nothing as long as the recording is still to be fetched: that will wake us."""
+        assert isinstance(fact, facts.JobStarted | facts.SourceFetched)
+        if fact.source is None:
+            return []
         identity = await self._engine.identity()
         digest = recipe_digest(STAGE, identity, {}, [fact.source.digest])
         wav, peaks, facts_key = (
@@ -33,7 +38,7 @@ class Extraction:
         if (found := await self._store.record(facts_key, MediaFacts)) is not None:
             media, cached_at = found[0], found[1].made_at
         else:
-            media = await self._extract(fact, work, wav, peaks)
+            media = await self._extract(fact.source, work, wav, peaks)
             media = await self._store.keep(facts_key, media, MediaFacts)
         return [
             facts.AudioExtracted(
@@ -51,18 +56,18 @@ class Extraction:
             )
         ]
 
-    async def _extract(self, fact: facts.JobStarted, work: Work, wav: str, peaks: str) -> MediaFacts:
+    async def _extract(self, source: ArtifactRef, work: Work, wav: str, peaks: str) -> MediaFacts:
         async def report(fraction: float, message: str) -> None:
             await work.report(progress.Stage.EXTRACTING, fraction, message)
 
         async with self._store.workspace() as folder:
             try:
-                async with self._store.local_parts(fact.source) as source:
+                async with self._store.local_parts(source) as paths:
                     media: MediaFacts = await self._engine.call(
-                        "extract", source, folder / "audio.wav", folder / "peaks.json", report=report
+                        "extract", paths, folder / "audio.wav", folder / "peaks.json", report=report
                     )
             except Missing as error:
-                raise Permanent(FailureCode.SOURCE_MISSING, fact.source.key) from error
+                raise Permanent(FailureCode.SOURCE_MISSING, source.key) from error
             await self._store.put_file(wav, folder / "audio.wav")
             await self._store.put_file(peaks, folder / "peaks.json")
         return media

@@ -28,7 +28,22 @@ from chassis.joblog import JobLog
 from chassis.settings import Connections, SettingsError, load
 from chassis.store import Store
 from contracts import topology
-from services.gateway import access, form, handler, health, pages, problems, reconcile, sockets
+from contracts.addresses import Rules
+from services.gateway import (
+    access,
+    batch_routes,
+    form,
+    handler,
+    health,
+    media,
+    page,
+    pages,
+    problems,
+    reconcile,
+    sockets,
+    tus,
+)
+from services.gateway.batches import Batches
 from services.gateway.commands import Commands
 from services.gateway.engine import HighWater
 from services.gateway.feed import Feed
@@ -36,9 +51,11 @@ from services.gateway.hardening import hardened
 from services.gateway.history import History
 from services.gateway.listing import Listing
 from services.gateway.places import Places
+from services.gateway.receiving import Pace, Receiving
 from services.gateway.settings import Settings
 from services.gateway.submit import Intake
 from services.gateway.unread import closing_unread
+from services.gateway.uploads import Uploads
 
 T = TypeVar("T")
 _WEBSOCKET_MESSAGE_BYTES = 64 << 10
@@ -55,10 +72,11 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     limits = load(Limits, "SUBTIDE_", environ)
     connections = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
+    rules = load(Rules, "SUBTIDE_FETCHER_", environ)
     log = telemetry.logger(stage="gateway")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its lines for websockets have the query in them
     try:
-        async with _app(settings, limits, numbers, connections, stop) as app:
+        async with _app(settings, limits, numbers, rules, connections, stop) as app:
             server = _Server(_config(app, settings))
             listening = _listening(settings)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -75,7 +93,12 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def _app(
-    settings: Settings, limits: Limits, numbers: topology.Numbers, connections: Connections, stop: asyncio.Event
+    settings: Settings,
+    limits: Limits,
+    numbers: topology.Numbers,
+    rules: Rules,
+    connections: Connections,
+    stop: asyncio.Event,
 ) -> AsyncIterator[Any]:
     feed: Feed | None = None
 
@@ -105,14 +128,22 @@ async def _app(
         stop,
     )
     try:
-        bucket = await _unless_stopped(_provisioned(client), stop)
+        bucket, upload_bucket = await _unless_stopped(_provisioned(client), stop)
         joblog, admission, store = JobLog(client), Admission(bucket), Store(connections.artifacts_url)
         feed = Feed(joblog)
         await feed.start(client)
         listing = Listing(connections.database_url)
         history = History(listing)
         places = Places(joblog, admission, limits, store, heartbeat_s=numbers.heartbeat_s)
-        high_water = HighWater()
+        uploads = Uploads(
+            client,
+            upload_bucket,
+            store,
+            abandoned_s=numbers.abandoned_s,
+            max_unfinished=settings.max_unfinished_uploads,
+        )
+        pace = Pace(part_bytes=settings.upload_part_bytes, lease_s=settings.upload_lease_s)
+        owners, high_water = Commands(joblog, admission), HighWater()
         try:
             # Routes and their description take a quarter of a second to build: off the loop, before the first request.
             yield await asyncio.to_thread(
@@ -121,10 +152,14 @@ async def _app(
                 client=client,
                 store=store,
                 limits=limits,
+                rules=rules,
                 admission=admission,
                 listing=listing,
-                intake=Intake(joblog, admission, limits, store, places, history),
-                owners=Commands(joblog, admission),
+                intake=Intake(joblog, admission, limits, store, places, history, uploads),
+                uploads=uploads,
+                receiving=Receiving(uploads, store, pace),
+                owners=owners,
+                batches=Batches(joblog, store, places, uploads, owners, high_water, rules),
                 jobs=handler.Jobs(joblog, high_water, history),
                 sockets=sockets.Sockets(feed, joblog, high_water, history, settings),
             )
@@ -145,7 +180,17 @@ def build(settings: Settings, **parts: Any) -> Any:
         return access.counted_as(request.client.host if request.client else "", secret)
 
     app = Litestar(
-        [*handler.ROUTES, *reconcile.ROUTES, *health.ROUTES, *pages.ROUTES, sockets.watch_jobs],
+        [
+            *handler.ROUTES,
+            *tus.ROUTES,
+            *batch_routes.ROUTES,
+            *reconcile.ROUTES,
+            *health.ROUTES,
+            *pages.ROUTES,
+            *page.ROUTES,
+            *media.ROUTES,
+            sockets.watch_jobs,
+        ],
         dependencies={
             "settings": _provided(settings),
             "secret": _provided(secret),
@@ -168,7 +213,7 @@ def build(settings: Settings, **parts: Any) -> Any:
         logging_config=None,
     )
     _ = app.openapi_schema  # built at the first look and kept
-    return closing_unread(hardened(app))
+    return closing_unread(hardened(tus.speaking(app, settings.max_upload_bytes)))
 
 
 class _Server(uvicorn.Server):
@@ -199,14 +244,19 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    """A bound socket: uvicorn's own way to say that the port is taken is to leave the process."""
+    """A bound socket: uvicorn's own way to say that the port is taken is to leave the process.
+
+    asyncio sets TCP_NODELAY only on sockets that say their protocol, which these do not: answers would come 40 ms late.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         raise SettingsError(
             f"SUBTIDE_GATEWAY_HOST, SUBTIDE_GATEWAY_PORT: cannot listen on {settings.host}:{settings.port}: {error}"
         ) from error
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _provided(part: Any) -> Provide:
@@ -216,13 +266,13 @@ def _provided(part: Any) -> Provide:
     return Provide(provide)
 
 
-async def _provisioned(client: Client) -> KeyValue:
-    """The ledger's bucket, once `subtide provision` has made it and the log."""
+async def _provisioned(client: Client) -> tuple[KeyValue, KeyValue]:
+    """The buckets of the ledger and of the uploads, once `subtide provision` has made it and the log."""
     js = client.jetstream()
     while True:
         try:
             await js.stream_info(topology.JOBS)
-            return await js.key_value(topology.ADMISSION)
+            return await js.key_value(topology.ADMISSION), await js.key_value(topology.UPLOADS)
         except (JetStreamError, nats.errors.Error) as error:
             telemetry.logger(stage="gateway").warning(
                 "waiting_for_provision", error=repr(error), hint="run `subtide provision`"

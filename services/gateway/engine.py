@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from contracts import facts, progress
+from contracts import addresses, facts, progress
 from contracts.artifacts import ArtifactRef
-from contracts.failures import FAILURES, WARNINGS, FailureCode
+from contracts.failures import FAILURES, WARNINGS, Failure, FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status
 from services.gateway.estimate import Experience
 
-_HIDDEN = frozenset({"owner", "token_sha256", "fact", "detail", "tier", "turns"})
+_HIDDEN = frozenset({"owner", "token_sha256", "fact", "detail", "told", "tier", "turns", "source_url", "items"})
 _REMEMBERED_RUNS = 10_000
 
 
@@ -26,6 +26,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Counts manual retries, from 1."""
     status: Status
     filename: str
+    source_host: str | None
+    """Of a job that came with an address: where the recording is fetched from. The rest of the address is not shown."""
     parameters: Parameters
     progress: float
     progress_stage: Stage
@@ -67,11 +69,12 @@ def shown(view: JobView, experience: Experience | None = None) -> Job:
         run=view.run,
         status=view.status,
         filename=view.filename,
+        source_host=_host(view),
         parameters=view.parameters,
         progress=view.progress,
         progress_stage=view.progress_stage,
         progress_message=view.progress_message,
-        stages={stage: round(view.stage_fractions.get(stage, 0.0), 4) for stage in stages_of(view)},
+        stages={stage: round(view.stage_fractions.get(stage, 0.0), 4) for stage in view.stages},
         queue_position=view.queue_position,
         starts_in_s=view.starts_in_s,
         estimated_remaining_seconds=experience.remaining_s(view) if experience else None,
@@ -94,11 +97,6 @@ def shown(view: JobView, experience: Experience | None = None) -> Job:
     )
 
 
-def stages_of(view: JobView) -> list[Stage]:
-    """The stages that this job goes through."""
-    return [stage for stage in progress.WORK if stage is not Stage.DIARIZING or view.parameters.diarize]
-
-
 def spoken(fact: facts.AnyFact) -> tuple[str, dict[str, Any]]:
     """Name and content of a fact for those who watch: no token, no hash, no place in the store, no internal detail."""
     values = {
@@ -108,7 +106,7 @@ def spoken(fact: facts.AnyFact) -> tuple[str, dict[str, Any]]:
     }
     if isinstance(fact, facts.JobFailed):
         failure = FAILURES[fact.code]
-        values |= {"message": failure.sentence, "hint": failure.hint}
+        values |= {"message": _sentence(failure, fact.told), "hint": failure.hint}
     for common in ("job_id", "run", "at"):
         values.pop(common, None)
     return facts.name(fact).replace("-", "_"), values
@@ -168,4 +166,17 @@ def _error(view: JobView) -> tuple[str | None, str | None]:
         failure = FAILURES[FailureCode(view.error_code)]
     except (ValueError, KeyError):
         return view.error_message, None
-    return failure.sentence, failure.hint
+    return _sentence(failure, view.error_told), failure.hint
+
+
+def _sentence(failure: Failure, told: str | None) -> str:
+    return f"{failure.sentence} {told}" if told else failure.sentence
+
+
+def _host(view: JobView) -> str | None:
+    if view.source_url is None:
+        return None
+    try:
+        return addresses.parse(view.source_url).authority
+    except addresses.Malformed:
+        return None  # somebody else wrote the fact

@@ -46,7 +46,7 @@ class Experience(msgspec.Struct, frozen=True):
         if view.status is not Status.PROCESSING:
             return None
         audio_s = view.media.duration_s if view.media else None
-        return self._left_s(view.parameters, view.source.bytes, audio_s, view.stage_fractions)
+        return self._left_s(view.parameters, view.source.bytes if view.source else 0, audio_s, view.stage_fractions)
 
     def _left_s(
         self, parameters: Parameters, source_bytes: int, audio_s: float | None, fractions: Mapping[Stage, float]
@@ -82,7 +82,7 @@ def _lesson(alike: Sequence[JobView]) -> _Lesson:
     work_s = {stage: _median(_work_s(job, stage) for job in alike) for stage in WORK}
     by_size: defaultdict[int, list[float | None]] = defaultdict(list)
     for job in alike:
-        if job.source.bytes > 0 and job.media is not None:
+        if job.source is not None and job.source.bytes > 0 and job.media is not None:
             by_size[job.source.bytes.bit_length()].append(job.media.duration_s / job.source.bytes)
     return _Lesson(
         work_s={stage: seconds for stage, seconds in work_s.items() if seconds is not None},
@@ -110,7 +110,7 @@ def _clock(job: JobView) -> float | None:
     worked_s = _beside(lambda stage: max(0.0, job.stage_seconds.get(stage, 0.0)))
     if job.started_at is None or job.ended_at is None or worked_s < _SHORTEST_S:
         return None
-    ran_s = (job.ended_at - job.started_at).total_seconds()
+    ran_s = (job.ended_at - job.started_at).total_seconds() - job.stage_seconds.get(Stage.FETCHING, 0.0)
     return ran_s / worked_s if ran_s > 0 else None
 
 

@@ -4,7 +4,7 @@ Fields may stand before or after the file. Nothing but one block and the fields 
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from multipart import (  # type: ignore[import-untyped]  # it ships no stubs
@@ -15,6 +15,7 @@ from multipart import (  # type: ignore[import-untyped]  # it ships no stubs
 )
 
 from contracts.artifacts import ArtifactRef
+from contracts.filenames import clean_filename as clean_filename
 from contracts.parameters import Parameters
 from services.gateway.problems import Problem, file_too_large
 
@@ -22,30 +23,32 @@ FORM_OVERHEAD_BYTES = 1 << 20
 """How much larger than the file a form may be."""
 _FIELD_BYTES_MAX = 16 << 10
 _PARTS_MAX = 64
-_FILENAME_MAX = 255
 _HEADER_BYTES_MAX = 8 << 10
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 _INVALID_FIELD = re.compile(r"`\$\.(\w+)`")
 _NAMES = tuple(msgspec.structs.asdict(Parameters()))
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 _SWITCHES = frozenset(name for name, value in msgspec.structs.asdict(Parameters()).items() if isinstance(value, bool))
 
+Save = Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]]
+"""Where the bytes of the file go."""
+
 _Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """What a form asked for."""
+    """What a submit asked for: a recording that is here, or one at an address."""
 
     filename: str
-    source: ArtifactRef
+    source: ArtifactRef | None = None
+    source_url: str | None = None
     parameters: Parameters
 
 
 async def read(
     content_type: str,
     blocks: AsyncIterator[bytes],
-    save: Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]],
+    save: Save,
     *,
     max_file_bytes: int,
 ) -> Submission:
@@ -62,11 +65,14 @@ async def read(
             if name == "file":
                 if file is not None:
                     raise Problem(400, "several_files", "The form has more than one file; send one a job.", field=name)
-                file = clean_filename(event.filename or ""), await _saved(events, save, max_file_bytes)
+                file = (
+                    clean_filename(event.filename or ""),
+                    await _unbroken(_limited(_part(events), max_file_bytes), save),
+                )
             elif name not in _NAMES:
                 raise _unknown(name)
             elif name in given:
-                raise Problem(400, "repeated_parameter", f"{name} is given more than once.", field=name)
+                raise _repeated(name)
             else:
                 given[name] = await _text(name, events)
     except MultipartError as error:
@@ -75,24 +81,41 @@ async def read(
         raise Problem(400, "file_missing", "The form has no file; send it as the part named file.", field="file")
     filename, source = file
     if source.bytes == 0:
-        raise Problem(
-            400, "empty_file", "The file is empty. Check that the recording was saved completely.", field="file"
-        )
+        raise empty_file()
     return Submission(filename=filename, source=source, parameters=parameters(given))
 
 
-def parameters(given: dict[str, str]) -> Parameters:
-    """Form text to parameters; an empty text is not given. Raises Problem naming the field."""
+async def read_raw(
+    filename: str,
+    given: Sequence[tuple[str, str]],
+    blocks: AsyncIterator[bytes],
+    save: Save,
+    *,
+    max_file_bytes: int,
+) -> Submission:
+    """Save a body that is nothing but the file; the parameters are looked at first. Raises Problem."""
+    named: dict[str, str] = {}
+    for name, text in given:
+        if name in named:
+            raise _repeated(name)
+        named[name] = text
+    wanted = parameters(named)
+    source = await _unbroken(_limited(blocks, max_file_bytes), save)
+    if source.bytes == 0:
+        raise empty_file()
+    return Submission(filename=clean_filename(filename), source=source, parameters=wanted)
+
+
+def parameters(given: Mapping[str, object]) -> Parameters:
+    """Form text, or JSON values, to parameters; an empty text or null is not given. Raises Problem naming the field."""
     for name in given:
         if name not in _NAMES:
             raise _unknown(name)
-    values = {
-        name: _WORDS.get(text.strip().lower(), text.strip()) if name in _SWITCHES else text
-        for name, text in given.items()
-        if text.strip()
-    }
+    values = {name: _value(name, value) for name, value in given.items()}
     try:
-        return msgspec.convert(values, Parameters, strict=False)
+        return msgspec.convert(
+            {name: value for name, value in values.items() if value not in ("", None)}, Parameters, strict=False
+        )
     except msgspec.ValidationError as error:
         reason = str(error)
         found = _INVALID_FIELD.search(reason)
@@ -101,16 +124,21 @@ def parameters(given: dict[str, str]) -> Parameters:
         raise Problem(400, "invalid_parameter", f"{sentence}.", field=field) from error
 
 
-def clean_filename(name: str) -> str:
-    """A name to show and to make download names from: the last part of a path, without control characters."""
-    name = _CONTROL.sub(" ", name.replace("\\", "/").rsplit("/", 1)[-1]).strip()
-    if name in ("", ".", ".."):
-        return "recording"
-    if len(name) > _FILENAME_MAX:
-        stem, dot, suffix = name.rpartition(".")
-        kept = f"{dot}{suffix}" if stem and len(suffix) <= 16 else ""
-        name = name[: _FILENAME_MAX - len(kept)] + kept
-    return name
+def empty_file() -> Problem:
+    """A file without a byte."""
+    return Problem(400, "empty_file", "The file is empty. Check that the recording was saved completely.", field="file")
+
+
+def _value(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if name in _SWITCHES:
+        return _WORDS.get(value.strip().lower(), value.strip())
+    return value if value.strip() else ""
+
+
+def _repeated(name: str) -> Problem:
+    return Problem(400, "repeated_parameter", f"{name[:64]} is given more than once.", field=name[:64])
 
 
 def _unknown(name: str) -> Problem:
@@ -134,23 +162,32 @@ async def _events(boundary: str, blocks: AsyncIterator[bytes]) -> _Events:
     parser.close()
 
 
-async def _saved(
-    events: _Events, save: Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]], max_bytes: int
-) -> ArtifactRef:
-    """Save the part that has begun. What breaks the stream is raised as it is, whatever the store makes of it."""
+async def _part(events: _Events) -> AsyncIterator[bytes]:
+    """The part that has begun, to its end."""
+    async for event in events:
+        if event is None:
+            return
+        assert isinstance(event, bytes | bytearray)
+        yield bytes(event)
+
+
+async def _limited(blocks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    total = 0
+    async for block in blocks:
+        total += len(block)
+        if total > max_bytes:
+            raise file_too_large(max_bytes)
+        yield block
+
+
+async def _unbroken(blocks: AsyncIterator[bytes], save: Save) -> ArtifactRef:
+    """Save a stream. What breaks it is raised as it is, whatever the store makes of it."""
     broken: list[BaseException] = []
 
     async def body() -> AsyncIterator[bytes]:
-        total = 0
         try:
-            async for event in events:
-                if event is None:
-                    return
-                assert isinstance(event, bytes | bytearray)
-                total += len(event)
-                if total > max_bytes:
-                    raise file_too_large(max_bytes)
-                yield bytes(event)
+            async for block in blocks:
+                yield block
         except Exception as error:
             broken.append(error)
             raise

@@ -1,35 +1,46 @@
 """The routes of the API: find the job, check the token, call the part that knows, answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 import nats.errors
-from litestar import Request, Response, delete, get, post, route
+from litestar import Request, Response, delete, get, post, put, route
 from litestar.di import NamedDependency as Given
 from litestar.enums import HttpMethod
-from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from chassis.admission import Admission, Limits, State
 from chassis.joblog import JobLog
 from chassis.store import Missing, Store
+from contracts.addresses import Rules
+from contracts.addresses import filename as filename_at
 from contracts.progress import JobView, Status
-from services.gateway import access, commands, downloads, form, idempotency
+from services.gateway import access, addresses, commands, downloads, form, idempotency, incoming, naming
 from services.gateway.access import Right
 from services.gateway.engine import HighWater, Job, folded, shown
 from services.gateway.history import History
 from services.gateway.listing import PER_PAGE_MAX, TOKENS_MAX, Listing
-from services.gateway.openapi import SubmitOperation
+from services.gateway.openapi import RawSubmitOperation, SubmitOperation
 from services.gateway.problems import Problem, documented, file_too_large, job_expired, job_not_found
 from services.gateway.settings import Settings
 from services.gateway.submit import Accepted, Intake
+from services.gateway.uploads import Uploads
 
 Credential = Given[str | None]
 JobId = Annotated[str, PathParameter(description="The id from the submit.", max_length=64)]
 ShareId = Annotated[int, PathParameter(description="The number from the share.")]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name=idempotency.HEADER,
+        required=False,
+        schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},  # only said: the answer is our own
+        description="1 to 255 visible ASCII characters. Sent again with the same recording and settings, the "
+        "answer is that of the first try, and there is no second job.",
+    ),
+]
 PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, description="From 1.")]
 PerPage = Annotated[int, QueryParameter(ge=1, le=PER_PAGE_MAX, description="Jobs on a page.")]
 
@@ -102,6 +113,8 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     accepting: bool
     """Whether a job of the caller would be let in now."""
     max_upload_bytes: int
+    max_fetch_bytes: int | None
+    """Largest recording that is fetched from an address; null where none is."""
 
 
 @post(
@@ -110,37 +123,67 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     tags=["jobs"],
     summary="Send a recording",
     operation_class=SubmitOperation,
-    responses=documented(400, 409, 410, 413, 415, 422, 429, 503, 507),
+    responses=documented(400, 404, 409, 410, 413, 415, 422, 429, 503, 507),
 )
 async def submit(
     request: Request[Any, Any, Any],
     intake: Given[Intake],
+    uploads: Given[Uploads],
+    settings: Given[Settings],
+    rules: Given[Rules],
+    secret: Given[bytes],
+    caller: Given[str],
+    credential: Credential,
+    _key: IdempotencyKey = None,
+) -> Accepted:
+    """The recording comes along in a form, or JSON names a finished upload, or the address to fetch it from.
+
+    Answered once the job is in the log; an answer below 500 other than 202 has left nothing behind.
+    """
+    identity = _identity(request, caller, secret)
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        named = naming.read(await incoming.whole(request))
+        if named.source.source_url:
+            address = addresses.accepted(named.source.source_url, rules)
+            filename = form.clean_filename(named.source.filename) if named.source.filename else filename_at(address)
+            return await intake.submit_address(identity, address, filename, named.parameters, counted_as=caller)
+        kept = await uploads.opened(named.source.upload_id or "", named.source.upload_token or credential)
+        filename = form.clean_filename(named.source.filename) if named.source.filename else kept.upload.filename
+        return await intake.submit_upload(identity, kept, filename, named.parameters, counted_as=caller)
+    limit = settings.max_upload_bytes
+    _admit(request, limit + form.FORM_OVERHEAD_BYTES, limit)
+    body = incoming.blocks(request, limit)
+    return await intake.submit(
+        identity, lambda save: form.read(content_type, body, save, max_file_bytes=limit), counted_as=caller
+    )
+
+
+@put(
+    "/api/jobs/submit/{filename:str}",
+    status_code=202,
+    tags=["jobs"],
+    summary="Send a recording as it is",
+    operation_class=RawSubmitOperation,
+    responses=documented(400, 409, 410, 413, 422, 429, 503, 507),
+)
+async def submit_raw(
+    request: Request[Any, Any, Any],
+    filename: Annotated[str, PathParameter(description="What the recording is called.", max_length=1024)],
+    intake: Given[Intake],
     settings: Given[Settings],
     secret: Given[bytes],
     caller: Given[str],
-    _key: Annotated[
-        str | None,
-        HeaderParameter(
-            name=idempotency.HEADER,
-            required=False,
-            description="1 to 255 visible ASCII characters. Sent again with the same recording and settings, the "
-            "answer is that of the first try, and there is no second job.",
-        ),
-    ] = None,
+    _key: IdempotencyKey = None,
 ) -> Accepted:
-    """Answered once the job is in the log; an answer below 500 other than 202 has left nothing behind."""
-    key = idempotency.key(request.headers.getall(idempotency.HEADER, []))
-    identity = idempotency.derived(key, caller, secret) if key is not None else idempotency.new()
-    announced = request.headers.get("content-length", "")
+    """The body is the recording, the query its parameters: `curl -T talk.mp4 '.../api/jobs/submit/?language=en'`."""
     limit = settings.max_upload_bytes
-    if announced.isdecimal() and int(announced) > limit + form.FORM_OVERHEAD_BYTES:
-        raise file_too_large(limit)
+    _admit(request, limit, limit)
+    body, given = incoming.blocks(request, limit), list(request.query_params.multi_items())
     return await intake.submit(
-        identity,
-        request.headers.get("content-type", ""),
-        _body(request, limit),
+        _identity(request, caller, secret),
+        lambda save: form.read_raw(filename, given, body, save, max_file_bytes=limit),
         counted_as=caller,
-        max_file_bytes=limit,
     )
 
 
@@ -148,7 +191,7 @@ async def submit(
 async def list_jobs(
     listing: Given[Listing],
     jobs: Given[Jobs],
-    tokens: Annotated[str, QueryParameter(description="Access tokens, by comma.", max_length=64 << 10)] = "",
+    tokens: Annotated[str, QueryParameter(description="Access tokens, by comma.", max_length=24 << 10)] = "",
     page: PageNumber = 1,
     per_page: PerPage = 10,
 ) -> JobPage:
@@ -258,8 +301,8 @@ async def revoke_share(
     tags=["jobs"],
     summary="Download subtitles",
     responses={
-        200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream"),
-        206: ResponseSpec(bytes, description="A part of the file.", media_type="application/octet-stream"),
+        200: ResponseSpec(bytes, description="The file.", media_type="*/*"),
+        206: ResponseSpec(bytes, description="A part of the file.", media_type="*/*"),
         304: ResponseSpec(None, description="The caller has it already."),
         **documented(400, 404, 409, 410, 416, 503),
     },
@@ -285,7 +328,11 @@ async def download(
 
 @get("/api/capacity", tags=["system"], summary="How busy it is", responses=documented(503))
 async def capacity(
-    admission: Given[Admission], limits: Given[Limits], settings: Given[Settings], caller: Given[str]
+    admission: Given[Admission],
+    limits: Given[Limits],
+    settings: Given[Settings],
+    rules: Given[Rules],
+    caller: Given[str],
 ) -> Capacity:
     """Free places, and the limits."""
     ledger = await admission.ledger()
@@ -296,6 +343,7 @@ async def capacity(
         max_queued=limits.max_queued_jobs,
         accepting=ledger.has_room(caller, limits),
         max_upload_bytes=settings.max_upload_bytes,
+        max_fetch_bytes=rules.max_bytes if rules.enabled else None,
     )
 
 
@@ -316,19 +364,21 @@ async def _page(listing: Listing, jobs: Jobs, tokens: list[str], page: int, per_
     return JobPage(jobs=[jobs.shown(view) for view in found.views], total=found.total, page=page, per_page=per_page)
 
 
-async def _body(request: Request[Any, Any, Any], max_file_bytes: int) -> AsyncIterator[bytes]:
-    """The body as it comes in. The framework's words for a broken or endless one become ours."""
-    try:
-        async for block in request.stream():
-            yield block
-    except HTTPException as error:
-        if error.status_code == 413:
-            raise file_too_large(max_file_bytes) from error
-        raise Problem(400, "upload_interrupted", "The upload broke off.") from error
+def _identity(request: Request[Any, Any, Any], caller: str, secret: bytes) -> idempotency.Identity:
+    key = idempotency.key(request.headers.getall(idempotency.HEADER, []))
+    return idempotency.derived(key, caller, secret) if key is not None else idempotency.new()
+
+
+def _admit(request: Request[Any, Any, Any], body_bytes_max: int, file_bytes_max: int) -> None:
+    """Refuse at once what says that it is too large."""
+    announced = incoming.announced(request)
+    if announced is not None and announced > body_bytes_max:
+        raise file_too_large(file_bytes_max)
 
 
 ROUTES = [
     submit,
+    submit_raw,
     list_jobs,
     query_jobs,
     get_job,

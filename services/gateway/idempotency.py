@@ -55,6 +55,15 @@ def derived(key: str, caller: str, secret: bytes) -> Identity:
     return Identity(job_id=job_id, token=token, token_sha256=access.digest(token), keyed=True)
 
 
+def reused() -> Problem:
+    """The key was used for something else."""
+    return Problem(
+        422,
+        "idempotency_key_reused",
+        f"This {HEADER} was used for another recording or with other settings. Send a new one.",
+    )
+
+
 def another_upload(job_id: str) -> str:
     """A name for the upload of one try, so that tries that run at once do not write one file."""
     return f"{job_id}-{secrets.token_hex(8)}"

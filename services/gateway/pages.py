@@ -32,9 +32,8 @@ _SCALAR = {
 """Nothing that would ask another host."""
 
 
-@get("/", include_in_schema=False, media_type=MediaType.HTML)
-async def front() -> str:
-    """What this is, and where to read on."""
+def front() -> str:
+    """What this is, and where to read on: the front page where the real one is not built."""
     return _page(
         "Subtide",
         """
@@ -121,4 +120,4 @@ def _page(title: str, body: str, *, styled: bool = True) -> str:
     )
 
 
-ROUTES = [front, docs, facts_page, facts_document, style, scalar]
+ROUTES = [docs, facts_page, facts_document, style, scalar]

@@ -36,7 +36,7 @@ class Held:
         """Whether the fact is in the log, and it is ours."""
         self.unsure = False
         """Whether the fact may be in the log: it was sent, and nobody said what became of it."""
-        self.fact: facts.JobAccepted | None = None
+        self.fact: facts.JobAccepted | facts.BatchAccepted | None = None
         self._admission = admission
         self._joblog = joblog
         self._limits = limits
@@ -49,7 +49,7 @@ class Held:
         except QueueFull as full:
             raise queue_full(full.active, full.waiting) from full
 
-    async def append(self, fact: facts.JobAccepted) -> bool:
+    async def append(self, fact: facts.JobAccepted | facts.BatchAccepted) -> bool:
         """Append, trying again where no answer came: the subject is the idempotency key. False if another was first.
 
         Raises Problem where the place was lost meanwhile, since nobody heard of this gateway, and there is no other.
@@ -85,7 +85,7 @@ class Held:
         return self.fact is not None and any(
             isinstance(entry.fact, facts.JobExpired)
             or (
-                isinstance(entry.fact, facts.JobAccepted)
+                isinstance(entry.fact, facts.JobAccepted | facts.BatchAccepted)
                 and entry.fact.run == self.fact.run
                 and entry.fact != self.fact
             )
@@ -111,7 +111,7 @@ class Places:
 
     @asynccontextmanager
     async def held(
-        self, job_id: str, run: int, *, owner: str, counted_as: str, upload: str | None, tier: int = 0
+        self, job_id: str, run: int, *, owner: str, counted_as: str, upload: str | None, tier: int = 0, jobs: int = 1
     ) -> AsyncIterator[Held]:
         """A place around the body. Unless the body appends its fact, place and upload are gone again afterwards."""
         if upload is not None and len(self._held.get(job_id, ())) >= _TRIES_AT_ONCE:
@@ -129,6 +129,7 @@ class Places:
             tier=tier,
             state=State.UPLOADING,
             since=datetime.now(UTC),
+            jobs=jobs,
             uploads=[upload_id],
         )
         held = Held(self._admission, self._joblog, self._limits, job_id, place)

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from contracts.artifacts import LEAF_BYTES
+
 _SECRET_MIN = 16
 
 
@@ -30,9 +32,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Facts that may wait for a slow websocket before it is closed; it resumes with `since`."""
     shutdown_s: int = 5
     """Time that requests in work have at shutdown."""
+    max_unfinished_uploads: int = 100
+    """Uploads of one client of which no job was made yet."""
+    upload_part_bytes: int = LEAF_BYTES
+    """Most that is stored of an upload at once, and sent again after a gateway was killed."""
+    upload_lease_s: float = 4.0
+    """How long after its last byte a request keeps another from going on with the same upload."""
 
     def __post_init__(self) -> None:
         if self.secret and len(self.secret) < _SECRET_MIN:
             raise ValueError(f"`secret` must have at least {_SECRET_MIN} characters")
         if not 0 <= self.port <= 65535:
             raise ValueError("`port` must be between 0 and 65535")
+        if not 1 <= self.upload_part_bytes <= LEAF_BYTES:
+            raise ValueError(f"`upload_part_bytes` must be between 1 and {LEAF_BYTES}")

@@ -1,26 +1,31 @@
 """How a recording becomes a job: a place first, then the bytes, then the fact. All of it or nothing is left behind."""
 
 import hashlib
-from collections.abc import AsyncIterator
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
 
 from chassis.admission import Admission, Limits, State
-from chassis.joblog import JobLog
+from chassis.joblog import JobLog, Recorded
 from chassis.store import Store
 from contracts import facts
-from contracts.artifacts import ArtifactRef, finished_key, upload_key
+from contracts.addresses import Address
+from contracts.artifacts import ArtifactRef, ContentDigest, finished_key, upload_key
+from contracts.parameters import Parameters
 from contracts.progress import JobView, Status
-from services.gateway import form, idempotency
+from contracts.uploads import Upload
+from services.gateway import idempotency
 from services.gateway.engine import folded
 from services.gateway.estimate import CACHED_S
-from services.gateway.form import Submission
+from services.gateway.form import Save, Submission, empty_file
 from services.gateway.history import History
 from services.gateway.idempotency import Identity
 from services.gateway.places import Places
 from services.gateway.problems import Problem, job_expired, log_unavailable
+from services.gateway.uploads import Kept, Uploads
 
 OWNER = "anon"
 
@@ -50,7 +55,14 @@ class Intake:
     """Takes recordings in, and takes failed jobs in again."""
 
     def __init__(
-        self, joblog: JobLog, admission: Admission, limits: Limits, store: Store, places: Places, history: History
+        self,
+        joblog: JobLog,
+        admission: Admission,
+        limits: Limits,
+        store: Store,
+        places: Places,
+        history: History,
+        uploads: Uploads,
     ) -> None:
         self._joblog = joblog
         self._admission = admission
@@ -58,47 +70,67 @@ class Intake:
         self._store = store
         self._places = places
         self._history = history
+        self._uploads = uploads
 
     async def submit(
-        self,
-        identity: Identity,
-        content_type: str,
-        blocks: AsyncIterator[bytes],
-        *,
-        counted_as: str,
-        max_file_bytes: int,
+        self, identity: Identity, read: Callable[[Save], Awaitable[Submission]], *, counted_as: str
     ) -> Accepted:
-        """Take a place, store the recording, append `accepted`. Raises Problem, StoreFull, LogFull or nats' errors.
+        """Take a place, store what is read, append `accepted`. Raises Problem, StoreFull, LogFull or nats' errors.
 
         A try of a submit that is in the log already needs no place and stores nothing: its file is only compared.
         """
         job_id = identity.job_id
         if identity.keyed and await self._joblog.facts_of(job_id):
-            return await self._again(
-                identity, await form.read(content_type, blocks, _hashed, max_file_bytes=max_file_bytes)
-            )
+            return await self._again(identity, await read(_hashed))
+        if identity.keyed and await self._uploads.is_claimed(identity):
+            raise idempotency.reused()
         key = upload_key(OWNER, idempotency.another_upload(job_id) if identity.keyed else job_id)
         async with self._places.held(job_id, 1, owner=OWNER, counted_as=counted_as, upload=key) as held:
-            submission = await form.read(
-                content_type,
-                blocks,
-                lambda body: self._store.put_stream(key, body),
-                max_file_bytes=max_file_bytes,
-            )
-            finished = await self._store.record(
-                finished_key(OWNER, submission.source.digest, submission.parameters), Finished
-            )
-            fact = facts.JobAccepted(
-                job_id=job_id,
-                run=1,
-                owner=OWNER,
-                at=datetime.now(UTC),
-                filename=submission.filename,
-                source=submission.source,
-                parameters=submission.parameters,
-                token_sha256=identity.token_sha256,
-                cached_at=finished[0].completed_at if finished else None,
-            )
+            submission = await read(lambda body: self._store.put_stream(key, body))
+            fact = await self._accepted(identity, submission)
+            await held.append(fact)
+        if not held.won:
+            return await self._again(identity, submission)
+        return await self._answer(identity, fact, Status.PENDING)
+
+    async def submit_upload(
+        self, identity: Identity, kept: Kept, filename: str, parameters: Parameters, *, counted_as: str
+    ) -> Accepted:
+        """As `submit`, of an upload that its token has opened.
+
+        The job's id follows from the upload's, so that the log takes one job of it, whoever crashes on the way. The
+        upload is marked before: from then on nobody can end it.
+        """
+        upload = kept.upload
+        check_whole(upload)
+        if identity.keyed:
+            if await self._joblog.facts_of(identity.job_id):
+                raise idempotency.reused()  # for a recording that came along with the submit
+            await self._uploads.claim(identity, kept.upload_id)
+        identity = msgspec.structs.replace(identity, job_id=job_of(kept.upload_id))
+        submission = Submission(filename=filename, source=upload.source, parameters=parameters)
+        if await self._joblog.facts_of(identity.job_id):
+            return await self._used(identity, submission)
+        async with self._places.held(identity.job_id, 1, owner=OWNER, counted_as=counted_as, upload=None) as held:
+            await self._uploads.use(kept, identity.job_id)
+            fact = await self._accepted(identity, submission)
+            await held.append(fact)
+        if not held.won:
+            return await self._used(identity, submission)
+        return await self._answer(identity, fact, Status.PENDING)
+
+    async def submit_address(
+        self, identity: Identity, address: Address, filename: str, parameters: Parameters, *, counted_as: str
+    ) -> Accepted:
+        """As `submit`, of a recording that is still to be fetched: of tries, the addresses are compared."""
+        submission = Submission(filename=filename, source_url=address.url, parameters=parameters)
+        if identity.keyed:
+            if await self._joblog.facts_of(identity.job_id):
+                return await self._again(identity, submission)
+            if await self._uploads.is_claimed(identity):
+                raise idempotency.reused()
+        async with self._places.held(identity.job_id, 1, owner=OWNER, counted_as=counted_as, upload=None) as held:
+            fact = await self._accepted(identity, submission)
             await held.append(fact)
         if not held.won:
             return await self._again(identity, submission)
@@ -119,7 +151,8 @@ class Intake:
                 owner=view.owner,
                 at=datetime.now(UTC),
                 filename=view.filename,
-                source=view.source,
+                source=None if view.source_url else view.source,
+                source_url=view.source_url,
                 parameters=view.parameters,
                 token_sha256=view.token_sha256,
                 tier=view.tier,
@@ -131,26 +164,49 @@ class Intake:
                 raise job_expired(now)
             raise Problem(409, "already_retried", "Somebody else has just retried this job.")
 
+    async def _accepted(self, identity: Identity, submission: Submission) -> facts.JobAccepted:
+        finished = None
+        if submission.source is not None:
+            note = finished_key(OWNER, submission.source.digest, submission.parameters)
+            finished = await self._store.record(note, Finished)
+        return facts.JobAccepted(
+            job_id=identity.job_id,
+            run=1,
+            owner=OWNER,
+            at=datetime.now(UTC),
+            filename=submission.filename,
+            source=submission.source,
+            source_url=submission.source_url,
+            parameters=submission.parameters,
+            token_sha256=identity.token_sha256,
+            cached_at=finished[0].completed_at if finished else None,
+        )
+
+    async def _used(self, identity: Identity, submission: Submission) -> Accepted:
+        """Answer for an upload of which there is a job: as before to the try that made it, no to any other."""
+        recorded = await self._joblog.facts_of(identity.job_id)
+        first = _first(recorded)
+        if first is None or not hmac.compare_digest(first.token_sha256, identity.token_sha256):
+            raise upload_used()
+        return await self._again(identity, submission)
+
     async def _again(self, identity: Identity, submission: Submission) -> Accepted:
         """Answer a further try as the first, if it sent the same. Of another's recording nothing is told."""
         recorded = await self._joblog.facts_of(identity.job_id)
-        first = next((entry.fact for entry in recorded if isinstance(entry.fact, facts.JobAccepted)), None)
+        first = _first(recorded)
         view = folded((entry.seq, entry.fact) for entry in recorded)
         if first is None or view is None:
             raise log_unavailable()  # its facts were there a moment ago: they have just left the log
-        if (first.source.digest, first.parameters) != (submission.source.digest, submission.parameters):
-            raise Problem(
-                422,
-                "idempotency_key_reused",
-                f"This {idempotency.HEADER} was used for another recording or with other settings. Send a new one.",
-            )
+        if _asked_for(first) != _asked_for(submission):
+            raise idempotency.reused()
         if view.expired_at is not None:
             raise job_expired(view)
         return await self._answer(identity, first, view.status)
 
     async def _answer(self, identity: Identity, fact: facts.JobAccepted, status: Status) -> Accepted:
         experience = await self._history.fresh()
-        estimate = experience.duration_s(fact.parameters, fact.source.bytes) if experience else None
+        size = fact.source.bytes if fact.source else 0
+        estimate = experience.duration_s(fact.parameters, size) if experience else None
         return Accepted(
             job_id=identity.job_id,
             access_token=identity.token,
@@ -176,11 +232,42 @@ class Intake:
         return position if position > 0 else None
 
 
+def _asked_for(one: facts.JobAccepted | Submission) -> tuple[str | None, str | None, Parameters]:
+    """What tries of one submit have in common."""
+    return one.source.digest if one.source else None, one.source_url, one.parameters
+
+
+def _first(recorded: list[Recorded]) -> facts.JobAccepted | None:
+    return next((entry.fact for entry in recorded if isinstance(entry.fact, facts.JobAccepted)), None)
+
+
+def check_whole(upload: Upload) -> None:
+    """Whether a job can be made of an upload. Raises Problem where something is still to come, or nothing ever was."""
+    if not upload.whole:
+        raise Problem(
+            409,
+            "upload_unfinished",
+            f"{upload.offset:,} of the {upload.length:,} bytes of this upload have arrived. Send the rest first.",
+        )
+    if not upload.length:
+        raise empty_file()
+
+
+def upload_used() -> Problem:
+    """There is a job of it."""
+    return Problem(409, "upload_used", "A job was made of this upload already. Upload the recording again.")
+
+
+def job_of(upload_id: str) -> str:
+    """The id of the one job that can be made of an upload."""
+    return hashlib.sha256(f"job of upload {upload_id}".encode()).hexdigest()[:32]
+
+
 async def _hashed(body: AsyncIterator[bytes]) -> ArtifactRef:
     """What stands for a file that is not stored."""
-    sha256 = hashlib.sha256()
+    digest = ContentDigest()
     total = 0
     async for block in body:
-        sha256.update(block)
+        digest.update(block)
         total += len(block)
-    return ArtifactRef(key="", digest=sha256.hexdigest(), bytes=total)
+    return ArtifactRef(key="", digest=digest.hexdigest(), bytes=total)

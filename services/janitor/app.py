@@ -23,7 +23,7 @@ from services.janitor.reconcile import Reconciliation
 from services.janitor.removal import Removal
 from services.janitor.schedules import Schedules
 from services.janitor.settings import Settings
-from services.janitor.survey import Surveying
+from services.janitor.survey import Coming, Surveying
 
 _QUEUE = "janitor"
 
@@ -39,7 +39,7 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     store = Store(connections.artifacts_url)
     schedules = Schedules(client)
     surveying = Surveying(client, joblog)
-    removal = Removal(store, surveying, abandoned_s=numbers.abandoned_s)
+    removal = Removal(store, surveying, Coming(client), abandoned_s=numbers.abandoned_s)
     reconciliation = Reconciliation(
         client,
         joblog,

@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from contracts import facts
-from contracts.artifacts import ArtifactRef, finished_key
+from contracts.artifacts import ArtifactRef, fetched_folder, fetched_note, finished_key, part_keys
 from contracts.failures import FAILURES
 
 
 def useless_uploads(known: Sequence[facts.AnyFact]) -> list[str]:
     """Keys of uploads that no retry could make anything of, given the facts of one run."""
     hopeless = any(isinstance(fact, facts.JobFailed) and not FAILURES[fact.code].retry_can_help for fact in known)
-    return [fact.source.key for fact in known if isinstance(fact, facts.JobAccepted) and hopeless]
+    sent = [fact for fact in known if isinstance(fact, facts.JobAccepted | facts.SourceFetched) and hopeless]
+    notes = [fetched_note(fact.owner, fact.job_id) for fact in sent if isinstance(fact, facts.SourceFetched)]
+    return notes + [key for fact in sent if fact.source is not None for key in part_keys(fact.source)]
 
 
 def expiry(job_id: str, job: "Job", retention_s: float, now: datetime) -> facts.JobExpired | None:
@@ -50,6 +52,8 @@ class Job(msgspec.Struct, kw_only=True):
     """Digests of what was uploaded."""
     keys: set[str] = set()
     """The stored files that its facts speak of, and those that lie beside them."""
+    folder: str | None = None
+    """Where what is fetched for it lies, as long as no fact speaks of it."""
     notes: set[str] = set()
     """What it leaves once it is completed: the notes that an equal job will be quick."""
 
@@ -59,14 +63,25 @@ class Job(msgspec.Struct, kw_only=True):
         return self.ended_at is None and not self.expired
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """A batch, and where in the log it came last."""
+
+    last_seq: int
+    accepted: facts.BatchAccepted
+
+
 class Survey:
     """Who speaks of which file: all jobs of the log, as far as it was read."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        self.batches: dict[str, Batch] = {}
 
     def add(self, seq: int, fact: facts.AnyFact) -> None:
         """One more fact, in log order; one that came before changes nothing."""
+        if isinstance(fact, facts.BatchAccepted):
+            self._add_batch(seq, fact)
+            return
         job = self.jobs.setdefault(fact.job_id, Job(owner=fact.owner))
         job.last_seq = seq
         if isinstance(fact, facts.ShareMinted | facts.ShareRevoked):
@@ -76,7 +91,10 @@ class Survey:
         if fact.run == job.run and facts.ends_run(fact):
             job.ended_at = job.ended_at or fact.at
         job.expired = job.expired or (fact.run == job.run and isinstance(fact, facts.JobExpired))
-        if isinstance(fact, facts.JobAccepted | facts.JobStarted):
+        if isinstance(fact, facts.JobAccepted) and fact.source_url is not None:
+            folder = fetched_folder(fact.owner, fact.job_id)
+            job.folder = folder if _is_of(fact.owner, folder) else None
+        if isinstance(fact, facts.JobAccepted | facts.JobStarted | facts.SourceFetched) and fact.source is not None:
             job.sources.add(fact.source.digest)
             job.notes.add(finished_key(fact.owner, fact.source.digest, fact.parameters))
         if isinstance(fact, facts.JobCompleted):
@@ -86,6 +104,16 @@ class Survey:
     def forget(self, first_seq: int) -> None:
         """Jobs of which the log has nothing any more."""
         self.jobs = {job_id: job for job_id, job in self.jobs.items() if job.last_seq >= first_seq}
+        self.batches = {batch_id: one for batch_id, one in self.batches.items() if one.last_seq >= first_seq}
+
+    def folded(self) -> list[Batch]:
+        """Batches that the dispatcher has not given up, and of which it has not accepted every job yet."""
+        return [
+            batch
+            for batch_id, batch in self.batches.items()
+            if batch_id not in self.jobs
+            and any(item.job_id in self.jobs and not self.jobs[item.job_id].run for item in batch.accepted.items)
+        ]
 
     def removable(self, job_id: str) -> list[str]:
         """Files of an expired job that may go now, doors first."""
@@ -100,14 +128,28 @@ class Survey:
             keys = {key for key in keys if key.startswith("uploads/")}
         return doors_first(keys)
 
+    def folder(self, job_id: str) -> str | None:
+        """Where in the store all is of an expired job alone."""
+        job = self.jobs.get(job_id)
+        return job.folder if job is not None and job.expired else None
+
     def abandoned(self, keys: Sequence[str]) -> list[str]:
-        """Those of some files that no unexpired job speaks of, doors first."""
+        """Those of some files that no unexpired job speaks of, doors first. A job that is fetched has its folder."""
         wanted = self._wanted()
+        folders = tuple(job.folder for job in self.jobs.values() if job.folder is not None and job.live)
         kept: set[str] = set()
         for job in self.jobs.values():
             if not job.expired or job.sources & wanted.get(job.owner, set()):
                 kept |= job.keys
-        return doors_first(set(keys) - kept)
+        return doors_first({key for key in keys if key not in kept and not key.startswith(folders)})
+
+    def _add_batch(self, seq: int, batch: facts.BatchAccepted) -> None:
+        """Its files are spoken of from here on, though the jobs come later."""
+        self.batches[batch.job_id] = Batch(seq, batch)
+        for item in batch.items:
+            job = self.jobs.setdefault(item.job_id, Job(owner=batch.owner, last_seq=seq))
+            if item.source is not None:
+                job.keys |= {key for key in part_keys(item.source) if _is_of(batch.owner, key)}
 
     def _wanted(self) -> dict[str, set[str]]:
         """Digests of the recordings of each owner that are worked on: results of the same ones may be used soon."""
@@ -120,7 +162,9 @@ class Survey:
 
 def is_door(key: str) -> bool:
     """Whether it is where others look for what lies beside it: once it is gone, nobody comes for the rest."""
-    return key.endswith(".media.json") or (key.startswith("cache/") and key.split("/")[2:3] == ["job"])
+    if key.startswith("cache/") and key.split("/")[2:3] == ["job"]:
+        return True
+    return key.endswith((".media.json", ".fetched/note.json"))
 
 
 def doors_first(keys: set[str]) -> list[str]:
@@ -132,9 +176,11 @@ def _spoken_of(fact: facts.AnyFact) -> Iterator[str]:
     for value in msgspec.structs.asdict(fact).values():
         for ref in value.values() if isinstance(value, dict) else [value]:
             if isinstance(ref, ArtifactRef):
-                yield ref.key
+                yield from part_keys(ref)
     if isinstance(fact, facts.AudioExtracted):
         yield fact.audio.key.removesuffix("wav") + "media.json"
+    if isinstance(fact, facts.SourceFetched):
+        yield fetched_note(fact.owner, fact.job_id)
 
 
 def _is_of(owner: str, key: str) -> bool:

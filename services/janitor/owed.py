@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from contracts import facts
-from contracts.topology import DIARIZER, EXPORTER, EXTRACTOR, TRANSCRIBER
+from contracts.topology import DIARIZER, EXPORTER, EXTRACTOR, FETCHER, TRANSCRIBER
 
 
 class Owed(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,8 @@ def owed(known: Sequence[facts.AnyFact], *, window: int) -> list[Owed]:
     if any(facts.ends_run(fact) or isinstance(fact, facts.JobExpired) for fact in known):
         return []
     run = _Run(known)
-    return [*_extraction(run), *_planning(run), *_chunks(run, window), *_diarization(run), *_export(run)]
+    sound = [*_fetching(run), *_extraction(run)]
+    return [*sound, *_planning(run), *_chunks(run, window), *_diarization(run), *_export(run)]
 
 
 class _Run:
@@ -32,6 +33,7 @@ class _Run:
 
     def __init__(self, known: Sequence[facts.AnyFact]) -> None:
         self.started: facts.JobStarted | None = None
+        self.fetched: facts.SourceFetched | None = None
         self.extracted: facts.AudioExtracted | None = None
         self.planned: facts.TranscriptionPlanned | None = None
         self.diarized: facts.SpeakersDiarized | None = None
@@ -43,6 +45,8 @@ class _Run:
             match fact:
                 case facts.JobStarted():
                     self.started = fact
+                case facts.SourceFetched():
+                    self.fetched = fact
                 case facts.AudioExtracted():
                     self.extracted = fact
                 case facts.ChunkRequested():
@@ -55,10 +59,18 @@ class _Run:
                     self.diarized = self.joined = fact
 
 
+def _fetching(run: _Run) -> list[Owed]:
+    if run.started is None or run.started.source is not None or run.fetched is not None or run.extracted is not None:
+        return []
+    return [Owed(durable=FETCHER.name, fact=run.started)]
+
+
 def _extraction(run: _Run) -> list[Owed]:
     if run.started is None or run.extracted is not None:
         return []
-    return [Owed(durable=EXTRACTOR.name, fact=run.started)]
+    if run.started.source is not None:
+        return [Owed(durable=EXTRACTOR.name, fact=run.started)]
+    return [Owed(durable=EXTRACTOR.name, fact=run.fetched)] if run.fetched else []
 
 
 def _planning(run: _Run) -> list[Owed]:

@@ -99,6 +99,7 @@ class Reconciliation:
         return {
             **self._places(admission, ledger, said, settled[topology.DISPATCHER.name]),
             **self._work({job_id: said[job_id] for job_id in live}, settled),
+            **self._batches(survey, settled[topology.DISPATCHER.name]),
             **self._expiries(survey, scheduled, settled[topology.RETENTION.name]),
         }
 
@@ -143,6 +144,13 @@ class Reconciliation:
                 if settled[step.durable].seq >= seq:
                     wrong[("work_vanished", step.durable, str(seq))] = partial(self._again, step.fact)
         return wrong
+
+    def _batches(self, survey: Survey, dispatcher: Settled) -> Wrong:
+        return {
+            ("work_vanished", topology.DISPATCHER.name, str(batch.last_seq)): partial(self._again, batch.accepted)
+            for batch in survey.folded()
+            if dispatcher.seq >= batch.last_seq
+        }
 
     def _expiries(self, survey: Survey, scheduled: set[str], retention: Settled) -> Wrong:
         wrong: Wrong = {}

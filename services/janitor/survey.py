@@ -8,9 +8,30 @@ from nats.aio.client import Client
 
 from chassis.joblog import JobLog
 from contracts import facts, topology
+from contracts.uploads import EVERY, Upload
 from services.janitor.engine import Survey
 
 _BATCH = 500
+_PATIENCE_S = 10.0
+
+
+class Coming:
+    """The uploads that are not jobs yet, or have only just become some."""
+
+    def __init__(self, client: Client) -> None:
+        self._js = client.jetstream()
+
+    async def folders(self) -> frozenset[str]:
+        """Where in the store their parts lie. Raises nats.errors.Error: then nothing is known of any upload."""
+        bucket = await self._js.key_value(topology.UPLOADS)
+        watcher = await bucket.watch(EVERY, ignore_deletes=True)
+        folders: set[str] = set()
+        try:
+            while (entry := await watcher.updates(_PATIENCE_S)) is not None:  # type: ignore[no-untyped-call]
+                folders.add(msgspec.json.decode(entry.value or b"", type=Upload).key)
+        finally:
+            await watcher.stop()  # type: ignore[no-untyped-call]
+        return frozenset(folders)
 
 
 class Surveying:

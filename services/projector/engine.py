@@ -111,8 +111,8 @@ def project(
     gone: dict[str, int] = {}
     for seq, fact in known:
         job_id = fact.job_id
-        if job_id in gone or job_id in expired:
-            continue
+        if job_id in gone or job_id in expired or isinstance(fact, facts.BatchAccepted):
+            continue  # of a batch, each job is accepted by a fact of its own
         if isinstance(fact, facts.JobExpired):
             changed.pop(job_id, None)
             gone[job_id] = seq

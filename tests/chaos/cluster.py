@@ -53,6 +53,7 @@ WORKERS = {
 MEMBERS = {
     "gateway": 2,
     "dispatcher": 2,
+    "fetcher": 1,
     "extractor": 2,
     "transcriber": 2,
     "diarizer": 2,
@@ -64,6 +65,7 @@ MEMBERS = {
 SMALL = {
     "gateway": 1,
     "dispatcher": 1,
+    "fetcher": 1,
     "extractor": 1,
     "transcriber": 2,
     "diarizer": 1,

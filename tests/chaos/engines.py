@@ -12,7 +12,7 @@ import random
 import signal
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -92,9 +92,9 @@ class FakeExtractor:
         """See Extractor."""
         return "chaos-extractor/1"
 
-    def extract(self, source: Path, wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
+    def extract(self, source: Sequence[Path], wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
         """A sound of CHUNK_S a chunk, that carries the script. Raises Permanent NOT_MEDIA for anything but a script."""
-        script = _script(source.read_bytes())
+        script = _script(b"".join(path.read_bytes() for path in source))
         _work(script, "extract", None, report)
         data = _pad(script) * max(1, script.chunks)
         try:

@@ -8,7 +8,7 @@ import msgspec
 from chassis.admission import Ledger
 from chassis.joblog import Entry
 from contracts import facts, progress
-from contracts.artifacts import ArtifactRef, finished_key
+from contracts.artifacts import ArtifactRef, fetched_note, finished_key, part_keys
 from tests.chaos.evidence import Consumer, Evidence, File
 
 Run = tuple[str, int]
@@ -186,11 +186,13 @@ def _spoken_of(entries: Sequence[Entry]) -> set[str]:
         for name in fact.__struct_fields__:
             value = getattr(fact, name)
             if isinstance(value, ArtifactRef):
-                spoken.add(value.key)
+                spoken |= {*part_keys(value)}
             elif name == "results":
                 spoken |= {ref.key for ref in value.values()}
         if isinstance(fact, facts.AudioExtracted):
             spoken.add(fact.audio.key.removesuffix("wav") + "media.json")
-        elif isinstance(fact, facts.JobStarted):
+        elif isinstance(fact, facts.SourceFetched):
+            spoken.add(fetched_note(fact.owner, fact.job_id))
+        if isinstance(fact, facts.JobStarted | facts.SourceFetched) and fact.source is not None:
             spoken.add(finished_key(fact.owner, fact.source.digest, fact.parameters))
     return spoken

@@ -30,7 +30,7 @@ def silent(fraction: float, message: str) -> None:
 
 def extracted(folder: Path, script: Script) -> Path:
     (folder / "upload").write_bytes(script.upload())
-    FakeExtractor().extract(folder / "upload", folder / "a.wav", folder / "a.json", report=silent)
+    FakeExtractor().extract([folder / "upload"], folder / "a.wav", folder / "a.json", report=silent)
     return folder / "a.wav"
 
 

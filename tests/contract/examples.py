@@ -39,7 +39,27 @@ EXAMPLES: list[facts.Fact] = [
         tier=1,
         cached_at=AT,
     ),
+    facts.BatchAccepted(
+        **OF_JOB,
+        items=[
+            facts.BatchItem(job_id="1" * 32, filename="a.mp4", source=SOURCE, token_sha256="d" * 64),
+            facts.BatchItem(
+                job_id="2" * 32, filename="b.mp4", source_url="https://example.org/b.mp4", token_sha256="e" * 64
+            ),
+        ],
+        parameters=PARAMETERS,
+        token_sha256="f" * 64,
+    ),
     facts.JobStarted(**OF_JOB, filename="talk.mp4", source=SOURCE, parameters=PARAMETERS),
+    facts.SourceFetched(
+        **OF_JOB,
+        filename="talk.mp4",
+        source=ArtifactRef(
+            key="uploads/anon/0123.fetched/ee", digest="e" * 64, bytes=9 << 20, parts=[8 << 20, 1 << 20]
+        ),
+        parameters=PARAMETERS,
+        receipt=RECEIPT,
+    ),
     facts.AudioExtracted(**OF_JOB, audio=AUDIO, peaks=AUDIO, media=MEDIA, parameters=PARAMETERS, receipt=RECEIPT),
     facts.TranscriptionPlanned(
         **OF_JOB,

@@ -47,6 +47,17 @@ def test_anything_else_is_refused(body: bytes) -> None:
         facts.decode(body)
 
 
+@pytest.mark.parametrize("fact", [fact for fact in EXAMPLES if isinstance(fact, facts.JobAccepted | facts.JobStarted)])
+def test_a_job_has_a_source_or_an_address(fact: facts.JobAccepted | facts.JobStarted) -> None:
+    with_address = msgspec.structs.replace(fact, source=None, source_url="https://example.com/talk.mp4")
+    assert facts.decode(facts.encode(with_address)) == with_address
+    assert b'"source"' not in facts.encode(with_address)
+    body = msgspec.json.decode(facts.encode(fact))
+    for wrong in (body | {"source": None}, body | {"source_url": "https://example.com/talk.mp4"}):
+        with pytest.raises(msgspec.ValidationError, match="either a source or a source_url"):
+            facts.decode(msgspec.json.encode(wrong))
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for example in EXAMPLES:

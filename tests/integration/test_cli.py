@@ -203,6 +203,35 @@ async def test_submit_prints_the_job_id_alone_and_keeps_its_token(
     assert (view.parameters.language, view.parameters.num_speakers) == ("es", 2)
 
 
+async def test_submit_has_a_recording_fetched_from_its_address(
+    subtide: CommandLine, gateway: Gateway, joblog: JobLog
+) -> None:
+    url = "https://talks.example/my%20talk.mp4?signature=secret"
+    ended = await subtide("submit", url, "--server", gateway.url, "--language", "es")
+    assert ended.code == 0, ended
+
+    [known] = json.loads((subtide.home / "share/subtide/jobs.json").read_bytes())
+    assert (known["job_id"], known["filename"]) == (ended.out.strip(), "my talk.mp4")
+    view = await joblog.view(known["job_id"])
+    assert view is not None
+    assert (view.source, view.source_url, view.filename) == (None, url, "my talk.mp4")
+    assert view.parameters.language == "es"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http:talk.mp4", "http:talk.mp4: The address is not of the form https://host/path."),
+        ("http://127.0.0.1/", "This server does not fetch from there (this machine)."),
+    ],
+)
+async def test_submit_says_what_is_wrong_with_an_address(
+    subtide: CommandLine, gateway: Gateway, url: str, sentence: str
+) -> None:
+    ended = await subtide("submit", url, "--server", gateway.url)
+    assert (ended.code, sentence in ended.err) == (1, True), ended
+
+
 @pytest.mark.parametrize("name", ['a "quoted" name.mp4', "two\nlines.mp4", "🎬 película.mp4", os.fsdecode(b"\xff.mp4")])
 async def test_submit_takes_any_file_name(subtide: CommandLine, gateway: Gateway, joblog: JobLog, name: str) -> None:
     talk = subtide.home / name

@@ -21,6 +21,7 @@ from chassis.store import Store
 from cli.standalone.nats import NatsServer
 from cli.standalone.server import free_port
 from contracts import facts, topology
+from contracts.artifacts import ContentDigest
 from contracts.progress import Status
 from tests.integration.conftest import Gateway, running_gateway, until
 from tests.integration.stages import Stages
@@ -283,7 +284,9 @@ async def test_a_broker_that_is_killed_during_submits_loses_and_doubles_nothing(
     assert len(jobs) == 50
     assert {fact.job_id for fact in jobs} == {body["job_id"] for body, _ in answers}
     for fact in jobs:
-        assert hashlib.sha256(await store.get(fact.source.key)).hexdigest() == fact.source.digest
+        digest = ContentDigest()
+        digest.update(await store.get(fact.source.key))
+        assert digest.hexdigest() == fact.source.digest
 
 
 async def test_an_answer_that_was_lost_leaves_the_upload_of_the_job_alone(

@@ -15,7 +15,7 @@ from chassis.joblog import JobLog
 from chassis.store import Store
 from cli.standalone.nats import NatsServer
 from contracts import facts, topology
-from contracts.artifacts import finished_key
+from contracts.artifacts import ContentDigest, finished_key
 from contracts.parameters import Parameters
 from tests.integration.conftest import Gateway, running_gateway, until
 
@@ -23,6 +23,12 @@ from tests.integration.conftest import Gateway, running_gateway, until
 @pytest.fixture
 async def admission(client: Client) -> Admission:
     return Admission(await client.jetstream().key_value(topology.ADMISSION))
+
+
+def content_digest(content: bytes) -> str:
+    digest = ContentDigest()
+    digest.update(content)
+    return digest.hexdigest()
 
 
 async def nothing_is_left(admission: Admission, joblog: JobLog, artifacts_url: str) -> bool:
@@ -43,7 +49,7 @@ async def test_a_submit_is_in_the_log_and_its_bytes_in_the_store(
     assert isinstance(fact, facts.JobAccepted)
     assert fact.parameters == Parameters(language="en", num_speakers=2)
     assert fact.filename == "talk.mp4"
-    assert fact.source.digest == hashlib.sha256(content).hexdigest()
+    assert fact.source.digest == content_digest(content)
     assert fact.source.bytes == len(content)
     assert await store.get(fact.source.key) == content
     assert fact.token_sha256 == hashlib.sha256(answer["access_token"].encode()).hexdigest()
@@ -105,7 +111,8 @@ async def test_any_file_name_is_kept_as_far_as_it_is_a_name(
         ({"files": [("file", ("a", b"1")), ("file", ("b", b"2"))]}, 400, "several_files", "file"),
         ({"files": {"picture": ("a", b"1")}}, 400, "unknown_parameter", None),
         ({"files": {"language": ("a", b"en")}}, 400, "file_missing", "file"),
-        ({"json": {}}, 415, "not_a_form", None),
+        ({"content": b"sound", "headers": {"Content-Type": "video/mp4"}}, 415, "not_a_form", None),
+        ({"json": {}}, 400, "source_missing", "upload_id"),
         (
             {"content": b"--b\r\nrubbish", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
             400,
@@ -176,6 +183,77 @@ async def test_a_file_that_is_too_large_is_refused_announced_or_not(
     assert list((await admission.ledger()).places) == [exact.json()["job_id"]]
 
 
+class TestRaw:
+    """The body is the recording and nothing else, as `curl -T` sends it."""
+
+    async def test_a_file_is_sent_as_it_is_with_its_settings_in_the_address(
+        self, gateway: Gateway, joblog: JobLog, store: Store
+    ) -> None:
+        answer = await gateway.http.put(
+            "/api/jobs/submit/my%20talk.mp4", content=b"sound", params={"language": "en", "diarize": "off"}
+        )
+        assert answer.status_code == 202
+        view = await joblog.view(answer.json()["job_id"])
+        assert view is not None
+        assert (view.filename, view.parameters) == ("my talk.mp4", Parameters(language="en", diarize=False))
+        assert await store.get(view.source.key) == b"sound"
+
+    async def test_who_asks_first_is_told_to_go_on(self, gateway: Gateway) -> None:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"PUT /api/jobs/submit/a.mp4 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 100 ")
+        assert await reader.readline() == b"\r\n"
+        writer.write(b"sound")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 202 ")
+        writer.close()
+
+    @pytest.mark.parametrize(
+        ("query", "content", "status", "code"),
+        [
+            ("", b"", 400, "empty_file"),
+            ("colour=red", b"x", 400, "unknown_parameter"),
+            ("language=en&language=de", b"x", 400, "repeated_parameter"),
+            ("num_speakers=0", b"x", 400, "invalid_parameter"),
+        ],
+    )
+    async def test_what_is_wrong_is_refused_and_leaves_nothing(
+        self, gateway: Gateway, admission: Admission, joblog: JobLog, artifacts_url: str,
+        query: str, content: bytes, status: int, code: str,
+    ) -> None:  # fmt: skip
+        answer = await gateway.http.put(f"/api/jobs/submit/a.mp4?{query}", content=content)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert await nothing_is_left(admission, joblog, artifacts_url)
+
+    async def test_it_is_as_large_as_a_form_may_be_and_no_larger(self, environ: dict[str, str]) -> None:
+        async with running_gateway(environ | {"SUBTIDE_GATEWAY_MAX_UPLOAD_BYTES": "1000"}) as gateway:
+
+            async def endless() -> Any:
+                for _ in range(11):
+                    yield b"x" * 100
+
+            exact = await gateway.http.put("/api/jobs/submit/a", content=b"x" * 1000)
+            over = await gateway.http.put("/api/jobs/submit/a", content=b"x" * 1001)
+            unannounced = await gateway.http.put("/api/jobs/submit/a", content=endless())
+        assert exact.status_code == 202
+        for answer in (over, unannounced):
+            assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
+            assert "1,000 bytes" in answer.json()["detail"]
+
+    async def test_tries_with_one_key_are_one_job(self, environ: dict[str, str], joblog: JobLog) -> None:
+        async with running_gateway(environ) as gateway:
+            key = {"Idempotency-Key": "k"}
+            answers = [
+                await gateway.http.put("/api/jobs/submit/a", content=content, headers=key)
+                for content in (b"x", b"x", b"y")
+            ]
+        assert [answer.status_code for answer in answers] == [202, 202, 422]
+        assert answers[0].json()["access_token"] == answers[1].json()["access_token"]
+        assert len(await joblog.read(1, 10)) == 1
+
+
 async def test_a_full_queue_says_busy_and_when_to_come_back(environ: dict[str, str], admission: Admission) -> None:
     limits = {"SUBTIDE_MAX_ACTIVE_JOBS": "1", "SUBTIDE_MAX_QUEUED_JOBS": "1"}
     async with running_gateway(environ | limits) as gateway:
@@ -208,7 +286,7 @@ async def test_racing_submits_never_take_more_places_than_there_are(
 
 async def test_a_file_seen_before_is_announced_as_cached(gateway: Gateway, store: Store) -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    digest = hashlib.sha256(b"sound").hexdigest()
+    digest = content_digest(b"sound")
     await store.put_record(finished_key("anon", digest, Parameters(language="en")), {"completed_at": at})
     same = await gateway.submit(b"sound", language="en")
     other = await gateway.submit(b"sound", language="de")
@@ -274,7 +352,8 @@ async def test_the_api_is_described_and_no_page_loads_anything_from_elsewhere(ga
     assert "file" in submit["requestBody"]["content"]["multipart/form-data"]["schema"]["required"]
     assert {"202", "400", "413", "422", "429", "503", "507"} <= set(submit["responses"])
     assert [(one["name"], one["in"], one.get("required", False)) for one in submit["parameters"]] == [
-        ("Idempotency-Key", "header", False)
+        ("token", "query", False),
+        ("Idempotency-Key", "header", False),
     ]
     asyncapi = (await gateway.http.get("/asyncapi.json")).json()
     assert asyncapi["asyncapi"] == "3.0.0"

@@ -16,8 +16,9 @@ from nats.aio.client import Client
 from chassis.joblog import JobLog
 from chassis.store import Store
 from contracts import facts, subjects, topology
-from contracts.artifacts import finished_key
+from contracts.artifacts import finished_key, part_keys
 from contracts.failures import FailureCode
+from contracts.uploads import Upload, bucket_key, claim_key
 from services.janitor.app import serve
 from tests.integration.conftest import until
 from tests.runs import Run
@@ -274,6 +275,60 @@ async def test_the_sweep_deletes_what_is_old_and_nobody_speaks_of(
     assert (old.exists(), young.exists(), part.exists()) == (False, True, False)
 
 
+async def test_parts_of_a_living_upload_stay_however_old_they_are(
+    client: Client, joblog: JobLog, store: Store, janitor_environ: dict[str, str], tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    upload = Upload(
+        owner="anon",
+        counted_as="c",
+        token_sha256="t",
+        key="uploads/anon/living",
+        length=10,
+        filename="a",
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+    bucket = await client.jetstream().key_value(topology.UPLOADS)
+    await bucket.put(bucket_key("a" * 48), msgspec.json.encode(upload))
+    await bucket.put(claim_key("k"), b"a" * 48)
+    keys = [f"uploads/anon/{folder}/0000{n}" for folder in ("living", "abandoned") for n in (0, 1)]
+    for key in keys:
+        await store.put(key, b"x")
+        age(tmp_path / "artifacts" / key, 7200)
+    await say(joblog, Run("a").accepted)
+    numbers = {"SUBTIDE_RETENTION_S": "3600", "SUBTIDE_ABANDONED_S": "1", "SUBTIDE_RECONCILE_S": "0.2"}
+    async with janitor(janitor_environ | numbers):
+        await until(lambda: _lacks(store, keys[-1]))
+        await reconcile(client)
+        assert await stored(store) == keys[:2]
+        await bucket.delete(bucket_key("a" * 48))
+        await until(lambda: _lacks(store, keys[0]))
+
+
+async def test_what_was_begun_to_be_fetched_goes_with_its_job(
+    client: Client, joblog: JobLog, store: Store, running: None
+) -> None:
+    run = Run("a", source_url="https://example.com/talk.mp4")
+    begun, neighbour = "uploads/anon/a.fetched/0123/00000", "uploads/anon/ab.fetched/0123/00000"
+    for key in (begun, neighbour):
+        await store.put(key, b"x")
+    await say(joblog, run.accepted, run.started, run.failed(FailureCode.ADDRESS_UNREACHABLE))
+    await until(lambda: _lacks(store, begun))
+    assert await stored(store) == [neighbour]
+
+
+async def test_all_parts_of_a_job_go_with_it(client: Client, joblog: JobLog, store: Store, running: None) -> None:
+    run = Run("a")
+    source = msgspec.structs.replace(run.accepted.source, parts=[1, 0, 1], bytes=2)
+    keys = part_keys(source)
+    for key in keys:
+        await store.put(key, b"x")
+    await say(joblog, msgspec.structs.replace(run.accepted, source=source), run.failed(FailureCode.STORE_FULL))
+    await until(lambda: _lacks(store, keys[-1]))
+    await until(lambda: _lacks(store, keys[0]))
+
+
 async def test_a_log_that_is_new_condemns_nothing(
     client: Client, joblog: JobLog, store: Store, janitor_environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -342,9 +397,11 @@ async def test_a_dead_letter_of_what_was_done_or_is_over_or_gone_changes_nothing
     await say(joblog, late.extracted, over.cancelled)
     js = client.jetstream()
     subscription = await js.pull_subscribe_bind("extractor", topology.JOBS)
-    for _ in range(2):
+    delivered = 0
+    while delivered < 6:  # each of them twice, however few come at once
         for message in await subscription.fetch(3, timeout=2):
             await message.nak()
+            delivered += 1
     await js.delete_msg(topology.JOBS, seq)
     # when the broker gives them up
     with pytest.raises(TimeoutError):

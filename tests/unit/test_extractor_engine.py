@@ -293,7 +293,7 @@ def test_progress_rises_and_never_claims_to_be_done(tmp_path: Path) -> None:
     heard: list[float] = []
 
     Extractor().extract(
-        source, tmp_path / "out.wav", tmp_path / "out.peaks", report=lambda fraction, message: heard.append(fraction)
+        [source], tmp_path / "out.wav", tmp_path / "out.peaks", report=lambda fraction, message: heard.append(fraction)
     )
 
     assert heard == sorted(heard)

@@ -74,6 +74,38 @@ def test_while_the_same_recording_is_worked_on_results_are_kept() -> None:
     assert known.abandoned(["cache/anon/extractor/a.wav"]) == ["cache/anon/extractor/a.wav"]
 
 
+def test_what_is_fetched_for_a_job_is_kept_while_it_is_fetched_and_goes_with_it() -> None:
+    run = Run("a", source_url="https://example.com/talk.mp4")
+    folder = "uploads/anon/a.fetched/"
+    begun, stale, foreign = folder + "a/00000", folder + "b/00000", "uploads/anon/ab.fetched/a/00000"
+    known = survey([run.accepted, run.started])
+    assert known.abandoned([begun, stale, foreign]) == [foreign]
+
+    known = survey(whole(run))
+    assert known.abandoned([folder + "note.json", begun, folder + "a/00001", stale]) == [stale]
+
+    known.add(99, run.expired)
+    removable = known.removable("a")
+    assert removable.index(folder + "note.json") < removable.index(begun)
+    assert {begun, folder + "a/00001", note(Run("a"))} <= set(removable)
+    assert known.folder("a") == folder
+
+
+def test_what_was_fetched_and_is_no_recording_is_useless_at_once() -> None:
+    run = Run("a", source_url="https://example.com/talk.mp4")
+    known = [run.accepted, run.started, run.fetched]
+    folder = "uploads/anon/a.fetched/"
+    assert useless_uploads([*known, run.failed(FailureCode.NOT_MEDIA)]) == [
+        folder + "note.json", folder + "a/00000", folder + "a/00001"
+    ]  # fmt: skip
+    assert useless_uploads([*known, run.failed(FailureCode.INTERNAL)]) == []
+
+
+def test_a_forged_job_has_no_folder_beside_its_owner_s() -> None:
+    run = Run("../somebody/b", source_url="https://example.com/talk.mp4")
+    assert survey([run.accepted, run.failed(), run.expired]).folder("../somebody/b") is None
+
+
 def test_a_retry_takes_an_expired_job_back() -> None:
     first, second = Run("a"), Run("a", run=2)
     assert survey([first.accepted, first.failed(), first.expired, second.accepted]).removable("a") == []

@@ -25,6 +25,14 @@ def test_a_started_job_is_owed_its_sound() -> None:
     assert what([RUN.accepted, RUN.started]) == [("extractor", "started")]
 
 
+def test_a_job_with_an_address_is_owed_its_recording_and_then_its_sound() -> None:
+    run = Run("a", source_url="https://example.com/talk.mp4")
+    assert what([run.accepted, run.started]) == [("fetcher", "started")]
+    assert what([run.accepted, run.started, run.fetched]) == [("extractor", "fetched")]
+    assert what([run.accepted, run.started, run.fetched, run.extracted]) == what(PLANNED[:3])
+    assert what(run.work) == [("exporter", "diarized")]
+
+
 def test_sound_is_owed_a_plan_and_its_speakers() -> None:
     assert what(PLANNED[:3]) == [("transcriber", "extracted"), ("diarizer", "extracted")]
     assert what([*PLANNED[:3], RUN.diarized]) == [("transcriber", "extracted")]

@@ -48,6 +48,52 @@ def folded(events: list[facts.AnyFact], view: JobView | None = None, first_seq: 
     return views
 
 
+def fetched_life() -> list[facts.AnyFact]:
+    """The same, of a job that came with an address."""
+    accepted, started, *rest = life()
+    given = {"source": None, "source_url": "https://example.com/talk.mp4"}
+    fetched = facts.SourceFetched(
+        job_id="j",
+        run=1,
+        owner="anon",
+        at=T0,
+        filename="its.mp4",
+        source=SOURCE,
+        parameters=Parameters(),
+        receipt=RECEIPT,
+    )
+    return [msgspec.structs.replace(accepted, **given), msgspec.structs.replace(started, **given), fetched, *rest]
+
+
+def test_a_job_with_an_address_has_one_stage_more_and_its_progress_never_falls() -> None:
+    views = folded(fetched_life())
+    stages = list(dict.fromkeys(view.progress_stage for view in views))
+    assert stages[:3] == [Stage.QUEUED, Stage.FETCHING, Stage.EXTRACTING]
+    assert [view.progress for view in views] == sorted(view.progress for view in views)
+    assert (views[1].source, views[2].source, views[2].filename) == (None, SOURCE, "its.mp4")
+    assert views[-1].progress == 100.0
+    assert set(views[-1].stage_fractions) == set(views[-1].stages)
+    half = progress.advance(views[1], LiveProgress(job_id="j", run=1, stage=Stage.FETCHING, fraction=0.5))
+    assert views[1].progress < half.progress < views[2].progress
+    assert half.progress_message == "Fetching the recording"
+
+
+def test_a_job_whose_recording_came_along_has_no_such_stage() -> None:
+    assert all(Stage.FETCHING not in {*view.stages, *view.stage_fractions} for view in folded(life()))
+
+
+def test_a_failure_tells_the_limit_and_the_value() -> None:
+    failed = facts.JobFailed(
+        job_id="j", run=1, owner="anon", at=T0, code=FailureCode.ADDRESS_TOO_LARGE, stage="fetcher", reference="r",
+        attempts=1, told="It has 9 bytes; this server accepts 8.",
+    )  # fmt: skip
+    view = folded([*fetched_life()[:2], failed])[-1]
+    assert view.error_message == (
+        "The recording at the address is larger than this server accepts. It has 9 bytes; this server accepts 8. "
+        "Cut it into shorter files."
+    )
+
+
 def test_a_job_that_goes_well_passes_through_every_stage_in_order() -> None:
     views = folded(life())
     stages = list(dict.fromkeys(view.progress_stage for view in views))

@@ -1,0 +1,315 @@
+"""The bytes of one request into parts of an upload, so that whatever breaks, what has arrived is kept.
+
+A part is stored first and counts once the upload says so. A request that lost its lease stores what nobody speaks of,
+under a number that nobody else uses.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import math
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from chassis import telemetry
+from chassis.store import Store
+from contracts.artifacts import LEAF_BYTES, ContentDigest, part_key
+from contracts.uploads import PARTS_MAX, Upload
+from services.gateway.problems import Problem
+from services.gateway.uploads import Changed, Kept, Uploads, leased
+
+CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
+"""What a client may have its bytes checked with."""
+
+_LOOKS_A_LEASE = 4
+
+
+class Checksum(msgspec.Struct, frozen=True):
+    """What the bytes of a request should have."""
+
+    algorithm: str
+    digest: bytes
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How much goes into a part, and how long a request that is silent keeps others out."""
+
+    part_bytes: int = LEAF_BYTES
+    lease_s: float = 4.0
+    """Clients come back after 0, 1, 3 and 5 seconds: one of these must find the way free."""
+    parts_max: int = PARTS_MAX
+
+
+class Receiving:
+    """Takes requests with bytes in; one at a time for each upload, over all gateways."""
+
+    def __init__(self, uploads: Uploads, store: Store, pace: Pace) -> None:
+        self._uploads = uploads
+        self._store = store
+        self._pace = pace
+
+    async def receive(
+        self,
+        kept: Kept,
+        offset: int,
+        blocks: AsyncIterator[bytes],
+        *,
+        announced: int | None,
+        checksum: Checksum | None = None,
+    ) -> Upload:
+        """Store what comes from `offset` on. Raises Problem; what came is kept, unless it has a checksum."""
+        writer = secrets.token_hex(8)
+        while True:
+            upload = kept.upload
+            self._admit(upload, offset, announced)
+            numbers = 1 if checksum is None else math.ceil((upload.length - offset) / self._pace.part_bytes) + 1
+            taken = leased(upload, writer, lease_s=self._pace.lease_s, numbers=numbers)
+            if len(taken.parts) + numbers > self._pace.parts_max:
+                raise _too_many_parts(len(taken.parts), self._pace.parts_max)
+            try:
+                kept = await self._uploads.save(kept, taken)
+            except Changed:
+                kept = await self._uploads.again(kept)
+            else:
+                break
+        request = _Request(self._uploads, self._store, self._pace, kept, blocks, checksum)
+        try:
+            await request.run()
+        except Changed as error:
+            raise _taken_over() from error
+        return request.upload
+
+    def _admit(self, upload: Upload, offset: int, announced: int | None) -> None:
+        now = datetime.now(UTC)
+        if upload.lease is not None and (left_s := (upload.lease.until - now).total_seconds()) > 0:
+            raise Problem(
+                423,
+                "upload_locked",
+                "Another request is sending to this upload at the moment.",
+                headers={"Retry-After": str(math.ceil(left_s))},
+            )
+        if offset != upload.offset:
+            raise Problem(
+                409,
+                "upload_offset_mismatch",
+                f"{upload.offset:,} bytes of this upload have arrived, and the request goes on at {offset:,}.",
+                headers={"Upload-Offset": str(upload.offset)},
+            )
+        if announced is not None and announced > upload.length - offset:
+            raise too_much(upload)
+
+
+class _Request:
+    """One request that holds the lease."""
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        store: Store,
+        pace: Pace,
+        kept: Kept,
+        blocks: AsyncIterator[bytes],
+        checksum: Checksum | None,
+    ) -> None:
+        self._uploads = uploads
+        self._store = store
+        self._pace = pace
+        self._kept = kept
+        self._blocks = blocks
+        self._checksum = checksum
+        self._checked = CHECKSUMS[checksum.algorithm](usedforsecurity=False) if checksum is not None else None
+        self._digest: ContentDigest | None = None
+        self._buffer = bytearray()
+        self._buffer_at = kept.upload.offset
+        """Where in the file the buffer begins."""
+        self._storing: asyncio.Task[None] | None = None
+        self._broken = False
+        """Whether a part could not be stored or counted: nothing may follow it."""
+        self._uncounted: list[int] = []
+        """Sizes of parts that are stored and that the upload does not have yet."""
+        self._turn = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        self._last_byte_at = self._saved_at = datetime.now(UTC)
+
+    @property
+    def upload(self) -> Upload:
+        """The upload as this request last put it."""
+        return self._kept.upload
+
+    async def run(self) -> None:
+        """To the end of the body. Raises Problem, Changed where another took over, and what the body raises."""
+        try:
+            await self._take_in()
+            await self._store_rest()
+            if self._checksum is not None:
+                await self._check(self._checksum)
+            await self._save(count=self._checksum is not None, release=True)
+        except Changed:
+            if self._storing is not None:
+                await asyncio.wait({self._storing})
+            raise
+        except BaseException:
+            await asyncio.shield(self._keep_what_came())  # the connection is gone, or the process is told to stop
+            raise
+
+    async def _take_in(self) -> None:
+        reading = asyncio.create_task(self._read(), name="upload-read")
+        watching = asyncio.create_task(self._watch(), name="upload-watch")
+        try:
+            done, _ = await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reading, watching):
+                task.cancel()
+            await asyncio.gather(reading, watching, return_exceptions=True)
+        (reading if reading in done else watching).result()
+
+    async def _read(self) -> None:
+        async for block in self._blocks:
+            self._last_byte_at = datetime.now(UTC)
+            if self._buffer_at + len(self._buffer) + len(block) > self.upload.length:
+                self._buffer.clear()
+                raise too_much(self.upload)
+            rest = memoryview(block)
+            while rest:
+                room = self._pace.part_bytes - self._buffer_at % self._pace.part_bytes - len(self._buffer)
+                self._buffer += rest[:room]
+                if len(rest) >= room:
+                    await self._begin_to_store()
+                rest = rest[room:]
+
+    async def _watch(self) -> None:
+        """Say that bytes come; once none do, keep those that came, and see whether somebody else has taken over."""
+        while True:
+            await asyncio.sleep(self._pace.lease_s / _LOOKS_A_LEASE)
+            if self._last_byte_at > self._saved_at:
+                await self._save()
+            elif (datetime.now(UTC) - self._last_byte_at).total_seconds() > self._pace.lease_s:
+                if self._checksum is None and len(self.upload.parts) < self._pace.parts_max // 2:
+                    await self._store_rest()
+                revision = self._kept.revision
+                if (await self._uploads.again(self._kept)).revision > revision == self._kept.revision:
+                    raise Changed
+
+    async def _store_rest(self) -> None:
+        await self._begin_to_store()
+        async with self._turn:
+            await self._stored()
+
+    async def _begin_to_store(self) -> None:
+        """One part is stored while the next comes in."""
+        async with self._turn:
+            await self._stored()
+            if self._buffer:
+                content, self._buffer = self._buffer, bytearray()
+                self._buffer_at += len(content)
+                self._storing = asyncio.create_task(self._store_part(content), name="upload-part")
+
+    async def _stored(self) -> None:
+        if self._storing is not None:
+            await asyncio.wait({self._storing})  # which leaves it alone where we are cancelled
+            storing, self._storing = self._storing, None
+            self._broken = self._broken or storing.exception() is not None
+            storing.result()
+
+    async def _store_part(self, content: bytearray) -> None:
+        if self._digest is None:
+            self._digest = await self._resumed()
+        key = part_key(self.upload.key, len(self.upload.parts) + len(self._uncounted))
+        await asyncio.gather(self._store.put_part(key, content), asyncio.to_thread(self._hash, self._digest, content))
+        self._uncounted.append(len(content))
+        if self._checksum is None:
+            await self._save(count=True)
+
+    def _hash(self, digest: ContentDigest, content: bytearray) -> None:
+        digest.update(content)
+        if self._checked is not None:
+            self._checked.update(content)
+
+    async def _resumed(self) -> ContentDigest:
+        """The digest of what arrived before: of the leaf that was begun, the bytes are read once more."""
+        digest = ContentDigest(self.upload.leaves)
+        whole_bytes = len(digest.leaves) // hashlib.sha256().digest_size * LEAF_BYTES
+        if whole_bytes < self.upload.offset:
+            async for block in self._store.read(self.upload.source, start=whole_bytes):
+                await asyncio.to_thread(digest.update, block)
+        return digest
+
+    async def _check(self, checksum: Checksum) -> None:
+        assert self._checked is not None
+        if not hmac.compare_digest(self._checked.digest(), checksum.digest):
+            raise Problem(
+                460,
+                "checksum_mismatch",
+                f"The bytes of this request do not have the {checksum.algorithm} that it says. None of them is kept.",
+            )
+
+    async def _drop(self) -> None:
+        """What was stored of a request of which nothing is to be kept."""
+        first, dropped = len(self.upload.parts), len(self._uncounted)
+        self._uncounted = []
+        for n in range(first, first + dropped):
+            await self._store.delete(part_key(self.upload.key, n))
+
+    async def _keep_what_came(self) -> None:
+        with suppress(Exception):
+            await self._stored()
+        try:
+            if self._checksum is not None:
+                await self._drop()
+            elif not self._broken:
+                await self._store_rest()
+            await self._save(release=True)
+        except Exception as error:  # the lease runs out by itself, and its numbers are given up
+            log = telemetry.logger(stage="gateway")
+            log.warning("upload_not_released", error=repr(error), exc_info=error)
+
+    async def _save(self, *, count: bool = False, release: bool = False) -> None:
+        """Say that we are at it still, or at it no more; with `count`, that what is stored is part of the upload."""
+        # Who waits may be cancelled; the revision that was written must be known all the same.
+        await asyncio.shield(self._saved(count=count, release=release))
+
+    async def _saved(self, *, count: bool, release: bool) -> None:
+        async with self._saving:
+            upload = self.upload
+            lease = upload.lease
+            assert lease is not None
+            if count and self._digest is not None:
+                parts, self._uncounted = [*upload.parts, *self._uncounted], []
+                digest = self._digest.hexdigest() if sum(parts) == upload.length else ""
+                upload = msgspec.structs.replace(upload, parts=parts, leaves=self._digest.leaves, digest=digest)
+            if release:
+                given_up = [0] if self._broken else []
+                upload = msgspec.structs.replace(upload, parts=[*upload.parts, *given_up], lease=None)
+            else:
+                until = self._last_byte_at + timedelta(seconds=self._pace.lease_s)
+                upload = msgspec.structs.replace(upload, lease=msgspec.structs.replace(lease, until=until))
+            self._kept = await self._uploads.save(self._kept, upload)
+            self._saved_at = datetime.now(UTC)
+
+
+def too_much(upload: Upload) -> Problem:
+    """More bytes than the upload was announced with."""
+    return Problem(
+        413,
+        "upload_too_long",
+        f"The upload was announced with {upload.length:,} bytes, and this request has more than are left.",
+    )
+
+
+def _taken_over() -> Problem:
+    return Problem(
+        409, "upload_taken_over", "Another request goes on with this upload, or it was ended. Ask how far it is."
+    )
+
+
+def _too_many_parts(parts: int, limit: int) -> Problem:
+    return Problem(
+        409,
+        "too_many_parts",
+        f"The upload has come in {parts:,} pieces, and at most {limit:,} are kept. Begin a new one and send larger "
+        "pieces.",
+    )
