@@ -63,7 +63,7 @@ expected-statuses = ["400", "401", "404", "405", "409", "410", "412", "413", "41
 expected-statuses = ["400", "412"]
 # Nor that one parameter excludes another, and which languages the models know. In text, `null` is nothing.
 [[operations]]
-include-path-regex = "^/api/jobs/submit"
+include-path-regex = "^/api/(jobs/submit|batches$)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "410", "422"]
 checks.negative_data_rejection.enabled = false
 # Headers that it does not know are no mistake of a client.
