@@ -1,0 +1,87 @@
+import { useEffect, useRef } from "react";
+import { Icon } from "../icons";
+import { strings } from "../strings";
+import { isTyping } from "./keys";
+
+const text = strings.transcript;
+
+interface ToolbarProps {
+  query: string;
+  onQuery: (query: string) => void;
+  at: number;
+  of: number;
+  onHit: (step: 1 | -1) => void;
+  doubtful: number;
+  onDoubtful: (step: 1 | -1) => void;
+  following: boolean;
+  onFollow: () => void;
+}
+
+export function Toolbar({ query, onQuery, at, of, onHit, doubtful, onDoubtful, following, onFollow }: ToolbarProps) {
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      if (event.key !== "/" || isTyping(event.target)) return;
+      event.preventDefault();
+      input.current?.focus();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+  return (
+    <div className="toolbar">
+      <search className="searching">
+        <Icon name="search" size={18} />
+        <input
+          ref={input}
+          type="search"
+          placeholder={text.search}
+          aria-label={text.searchIn}
+          value={query}
+          onChange={({ target }) => onQuery(target.value)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") onHit(event.shiftKey ? -1 : 1);
+            if (event.key === "Escape") onQuery("");
+          }}
+        />
+        <span className="hit-count" aria-live="polite">
+          {query.trim() && text.hits(at, of)}
+        </span>
+        <Small icon="up" label={text.previousHit} disabled={of === 0} act={() => onHit(-1)} />
+        <Small icon="down" label={text.nextHit} disabled={of === 0} act={() => onHit(1)} />
+      </search>
+      {doubtful > 0 && (
+        <div className="doubts">
+          <span className="doubt-count">{text.doubtful(doubtful)}</span>
+          <Small icon="up" label={text.previousDoubtful} act={() => onDoubtful(-1)} />
+          <Small icon="down" label={text.nextDoubtful} act={() => onDoubtful(1)} />
+        </div>
+      )}
+      <button type="button" className="button small follow" disabled={following} onClick={onFollow}>
+        {text.follow}
+      </button>
+    </div>
+  );
+}
+
+interface SmallProps {
+  icon: "up" | "down";
+  label: string;
+  disabled?: boolean;
+  act: () => void;
+}
+
+function Small({ icon, label, disabled = false, act }: SmallProps) {
+  return (
+    <button
+      type="button"
+      className="button small quiet round"
+      aria-label={label}
+      title={label}
+      disabled={disabled}
+      onClick={act}
+    >
+      <Icon name={icon} size={18} />
+    </button>
+  );
+}
