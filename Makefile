@@ -12,10 +12,11 @@ FAULTS ?= 200
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: ## Make .venv, install everything, pull the models. Safe to repeat and to interrupt.
+setup: ## Make .venv, install everything, pull the models, build the page. Safe to repeat and to interrupt.
 	@$(PYTHON) setup_venv.py
 	@$(BIN)/subtide models pull
 	@$(BIN)/subtide assets pull || echo "Going on without it: /docs is a plain list until 'subtide assets pull' succeeds."
+	@$(BIN)/python web/build.py || echo "Going on without it: the front page is a plain one until 'make web' succeeds."
 
 run: setup ## Transcribe FILE=talk.mp4 (default: a sample call) and write .srt .vtt .json .txt beside it.
 	@$(BIN)/subtide run $${FILE:+"$$FILE"}
