@@ -7,7 +7,7 @@ JOBS ?= 300
 FAULTS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up web test check quality bench uploads chaos lock audit sbom clean
+.PHONY: help setup run up web test check quality bench uploads security chaos lock audit sbom clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,11 @@ bench: setup ## Speed and memory beside the plain script, three jobs at once, es
 
 uploads: setup ## 700 MB by tuspy and tus-js-client over a line that breaks, with the gateway killed; and the speed.
 	@$(BIN)/python -m benchmarks.uploads
+
+security: setup ## Hostile media, addresses that lead inside, generated requests; fails where a zero is none.
+	@$(BIN)/python -m tests.security.media
+	@$(BIN)/python -m tests.security.addresses
+	@$(BIN)/python -m tests.security.schema
 
 chaos: setup ## Faults on purpose: a seeded soak, then kill -9 of everything (SEED=n JOBS=n).
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) --faults $(FAULTS)

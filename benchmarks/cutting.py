@@ -21,7 +21,8 @@ class CuttingProxy:
         """An event is a count of bytes from clients and what to call then; None cuts the connection."""
         self._target = target
         self._events = sorted(events, key=lambda event: event[0])
-        self._passed = 0
+        self.passed = 0
+        """Bytes from clients so far."""
         self.cuts = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -64,8 +65,8 @@ class CuttingProxy:
             while block := await reader.read(_BLOCK_BYTES):
                 onward[1].write(block)
                 await onward[1].drain()
-                self._passed += len(block)
-                if self._events and self._passed >= self._events[0][0]:
+                self.passed += len(block)
+                if self._events and self.passed >= self._events[0][0]:
                     _, event = self._events.pop(0)
                     if event is None:
                         self.cuts += 1

@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 from pebble import ProcessExpired, ProcessPool
 
-from chassis import telemetry
-from contracts.failures import EngineError, FailureCode, Retryable
+from chassis import sandbox, telemetry
+from chassis.sandbox import Reach, Sandbox
+from contracts.failures import EngineError, FailureCode, Permanent, Retryable
 
 Report = Callable[[float, str], None]
 """What an engine says of itself: a fraction of its work from 0 to 1, and a sentence."""
@@ -40,17 +41,39 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A new process for every call, where one call must not see what another left behind."""
     nice: int = 5
     """By how much an engine stands back: the event loops of the services come first."""
+    sandbox: Sandbox | None = None
+    """What the child gives up once the engine is made. It cannot be had back: such a child must be `fresh`."""
+
+    def __post_init__(self) -> None:
+        if self.sandbox is not None and not self.fresh:
+            raise ValueError("a child in a sandbox serves one call: it needs fresh=True")
+
+
+class MissingLayers(msgspec.Struct, frozen=True):
+    """What a child says of its sandbox before its first call."""
+
+    names: list[str]
 
 
 class EnginePool:
     """`workers` child processes with an engine each; a child serves one call at a time."""
 
-    def __init__(self, spec: EngineSpec, *, workers: int, crash_code: FailureCode = FailureCode.WORKER_LOST) -> None:
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        workers: int,
+        crash_code: FailureCode = FailureCode.WORKER_LOST,
+        limit_code: FailureCode = FailureCode.MEDIA_LIMIT,
+    ) -> None:
+        """`crash_code` is what a child that died means; `limit_code` one that met a limit of its sandbox."""
         self._spec = spec
         self._workers = workers
         self._identities: dict[tuple[str, ...], str] = {}
         self._warming: asyncio.Task[None] | None = None
         self._crash_code = crash_code
+        self._limit_code = limit_code
+        self._missing: set[str] = set()
         self._calls = itertools.count()
         self._reports: dict[int, Callable[[float, str], Awaitable[None]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -85,17 +108,35 @@ class EnginePool:
 
         Raises what the engine raises, and Retryable where the child died. Cancelling kills the child.
         """
+        return await self.call_within(Reach(), method, *arguments, report=report, **options)
+
+    async def call_within(
+        self,
+        reach: Reach,
+        method: str,
+        *arguments: Any,
+        report: Callable[[float, str], Awaitable[None]] | None = None,
+        **options: Any,
+    ) -> Any:
+        """As `call`, of an engine in a sandbox that needs files.
+
+        Raises also Retryable where it took too long, and Permanent where it met another limit of its sandbox.
+        """
         pool = self._started()
         call = next(self._calls)
         if report is not None:
             self._reports[call] = report
         future = asyncio.wrap_future(
-            pool.schedule(_invoke, args=(call if report else None, method, arguments, options))
+            pool.schedule(_invoke, args=(call if report else None, reach, method, arguments, options))
         )
         try:
-            return await future
+            return await self._in_time(future)
         except ProcessExpired as error:
+            self._refuse(error.exitcode, error)
             raise Retryable(self._crash_code, f"the engine process died (exit code {error.exitcode})") from None
+        except (MemoryError, OSError) as error:
+            self._refuse(None, error)
+            raise
         finally:
             self._reports.pop(call, None)
 
@@ -109,6 +150,23 @@ class EnginePool:
         asyncio.get_running_loop().remove_reader(self._reading().fileno())
         self._reading().close()
         await asyncio.to_thread(_kill, pool)
+
+    async def _in_time(self, future: "asyncio.Future[Any]") -> Any:
+        wall_s = self._spec.sandbox.wall_s if self._spec.sandbox else None
+        try:
+            async with asyncio.timeout(wall_s) as limit:
+                return await future
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            told = f"It took more than the {wall_s:,.0f} seconds that one call may take."
+            raise Retryable(FailureCode.TIMED_OUT, told, told=told) from None
+
+    def _refuse(self, exitcode: int | None, error: Exception) -> None:
+        """Raise Permanent where what happened to a child means that it met a limit: it would again."""
+        told = self._spec.sandbox.limit_met(exitcode, error) if self._spec.sandbox else ""
+        if told:
+            raise Permanent(self._limit_code, told, told=told) from error
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
@@ -128,7 +186,13 @@ class EnginePool:
         return self._receiver
 
     def _heard(self) -> None:
-        call, fraction, message = self._reading().recv()
+        heard = self._reading().recv()
+        if isinstance(heard, MissingLayers):
+            for layer in sorted(set(heard.names) - self._missing):
+                self._missing.add(layer)
+                telemetry.logger().warning("sandbox_layer_missing", engine=self._spec.target, layer=layer)
+            return
+        call, fraction, message = heard
         report = self._reports.get(call)
         if report is not None:
             task = asyncio.ensure_future(report(fraction, message))
@@ -166,14 +230,22 @@ def _keep_freed_memory() -> None:
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
-def _invoke(call: int | None, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _invoke(call: int | None, reach: Reach, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    spec: EngineSpec = _hosted["spec"]
     if "engine" not in _hosted:
-        spec: EngineSpec = _hosted["spec"]
         module, _, name = spec.target.partition(":")
         _hosted["engine"] = getattr(importlib.import_module(module), name)(**spec.arguments)
     if call is not None:
         options = options | {"report": _reporter(call)}
-    return getattr(_hosted["engine"], method)(*arguments, **options)
+    function = getattr(_hosted["engine"], method)
+    if spec.sandbox is None:
+        return function(*arguments, **options)
+    if missing := sandbox.enter(spec.sandbox, reach):
+        _hosted["sender"].send(MissingLayers(missing))
+    try:
+        return function(*arguments, **options)
+    except MemoryError:
+        raise MemoryError from None  # a library's own kind of it could not be read by the parent
 
 
 def _reporter(call: int) -> Report:

@@ -100,9 +100,9 @@ class JobLog:
             raise
         return int(ack.seq)
 
-    async def facts_of(self, job_id: str) -> list[Recorded]:
-        """The readable facts of a job, every run, in log order."""
-        return list(_readable(await self._entries_of(job_id)))
+    async def facts_of(self, job_id: str, *kinds: type[facts.Fact]) -> list[Recorded]:
+        """The readable facts of a job, every run, in log order; only those of some kinds where any are named."""
+        return list(_readable(await self._entries_of(job_id, *kinds)))
 
     async def history_of(self, job_id: str) -> list[Entry]:
         """Every message on the subjects of a job, in log order: with those that are no facts, or came `again`."""
@@ -112,6 +112,17 @@ class JobLog:
             history += entries
             request["seq"] = entries[-1].seq + 1
         return history
+
+    async def stored(self, fact: facts.Fact) -> facts.AnyFact | None:
+        """What is in the log on the subject of a fact, if it is one. Asked of the stream's leader, as `knows`."""
+        try:
+            message = await self._js.get_last_msg(topology.JOBS, subjects.of(fact))
+        except nats.js.errors.NotFoundError:
+            return None
+        try:
+            return facts.decode(message.data or b"")
+        except msgspec.MsgspecError:
+            return None
 
     async def knows(self, job_id: str) -> bool:
         """Whether the log has anything of a job. Asked of the stream's leader: a copy may be behind."""
@@ -148,8 +159,9 @@ class JobLog:
         """Say how far a stage is. Lossy by design: not acknowledged, not retried."""
         await self._client.publish(subjects.progress(live.job_id, live.stage), msgspec.json.encode(live))
 
-    async def _entries_of(self, job_id: str) -> list[Entry]:
-        return await self._direct_get(topology.JOBS, {"multi_last": [subjects.of_job(job_id)]})
+    async def _entries_of(self, job_id: str, *kinds: type[facts.Fact]) -> list[Entry]:
+        asked = [subjects.of_job_and_kind(job_id, kind) for kind in kinds] or [subjects.of_job(job_id)]
+        return await self._direct_get(topology.JOBS, {"multi_last": asked})
 
     async def _direct_get(self, stream: str, request: dict[str, Any]) -> list[Entry]:
         inbox = self._client.new_inbox()

@@ -1,10 +1,8 @@
 """The gateway's API as the command line uses it. Whatever goes wrong is a CliError with a sentence."""
 
-import asyncio
-import io
 import os
-import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +22,13 @@ R = TypeVar("R")
 
 FORMATS = ("srt", "vtt", "json", "txt")
 
+BATCH_MAX = 100
+"""Recordings that a server takes in one batch."""
+
 _AWAY = (502, 503, 504)
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
-_SUBMIT_TRIES = 3
-_SUBMIT_AGAIN_S = 2.0
+_TUS = {"Tus-Resumable": "1.0.0"}
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,12 +77,50 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload that was begun: what it is called, and what opens it."""
+
+    upload_id: str
+    upload_token: str
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job is to be made of: a finished upload, or what is at an address."""
+
+    upload_id: str | None = None
+    upload_token: str | None = None
+    source_url: str | None = None
+    filename: str | None = None
+
+
 class Unreachable(CliError):
     """Nothing answers at the address, or it cannot just now: trying again may help."""
 
 
+class Absent(Unreachable):
+    """Nothing answers at the address."""
+
+
+class Refused(CliError):
+    """The server said no, and why."""
+
+    def __init__(self, sentence: str, *, status: int, code: str = "", field: str = "", again_s: float | None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.again_s = again_s
+        """When to come back, where it says so."""
+
+
 class _Problem(msgspec.Struct, frozen=True):
     detail: str
+    code: str = ""
+    field: str | None = None
+
+
+class _AcceptedBatch(msgspec.Struct, frozen=True):
+    jobs: list[Accepted]
 
 
 class Api:
@@ -107,59 +145,43 @@ class Api:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def submit(self, path: Path, parameters: Parameters, on_bytes: Callable[[int], None]) -> Accepted:
-        """Send a recording, streamed from the disk; `on_bytes` hears how many bytes more have gone.
+    async def begin_upload(self, length: int, filename: str, key: str) -> Upload:
+        """A new upload, or the one that a try with the same key began."""
+        metadata = f"filename {b64encode(filename.encode()).decode()}"
+        headers = _TUS | {"Idempotency-Key": key, "Upload-Length": str(length), "Upload-Metadata": metadata}
+        async with self._answer("POST", "/api/uploads", headers=headers) as response:
+            return _decoded(response, Upload)
 
-        Where the answer is lost after bytes have gone, all is sent again under the same key: it makes no second job.
-        """
-        key = secrets.token_urlsafe(24)
-        tries = _SUBMIT_TRIES
-        while True:
-            sent = 0
+    async def arrived(self, upload: Upload) -> int:
+        """How many bytes of an upload the server has."""
+        headers = _TUS | _bearer(upload.upload_token)
+        async with self._answer("HEAD", f"/api/uploads/{upload.upload_id}", headers=headers) as response:
+            return _offset(response)
 
-            def count(more: int) -> None:
-                nonlocal sent
-                sent += more
-                on_bytes(more)
+    async def send(self, upload: Upload, offset: int, blocks: AsyncIterator[bytes], length: int) -> int:
+        """Send `length` bytes from `offset` on. Returns how many the server has then."""
+        headers = {
+            **_TUS,
+            **_bearer(upload.upload_token),
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": str(length),
+            "Upload-Offset": str(offset),
+        }
+        path = f"/api/uploads/{upload.upload_id}"
+        async with self._answer("PATCH", path, headers=headers, content=blocks) as response:
+            return _offset(response)
 
-            try:
-                return await self._submit(path, parameters, key, count)
-            except Unreachable:
-                tries -= 1
-                if not tries or not sent:
-                    raise
-                on_bytes(-sent)
-                await asyncio.sleep(_SUBMIT_AGAIN_S)
+    async def submit(self, source: Source, parameters: Parameters, key: str) -> Accepted:
+        """A job of one recording; the same key makes no second one."""
+        body = form_fields(parameters) | msgspec.to_builtins(source)
+        async with self._answer("POST", "/api/jobs/submit", headers={"Idempotency-Key": key}, json=body) as response:
+            return _decoded(response, Accepted)
 
-    async def _submit(self, path: Path, parameters: Parameters, key: str, on_bytes: Callable[[int], None]) -> Accepted:
-        try:
-            with path.open("rb") as file:
-                body = {"file": (sent_name(path), _Counted(file, on_bytes), "application/octet-stream")}
-                async with self._answer(
-                    "POST",
-                    "/api/jobs/submit",
-                    headers={"Idempotency-Key": key},
-                    data=form_fields(parameters),
-                    files=body,
-                ) as response:
-                    return _decoded(response, Accepted)
-        except OSError as error:
-            raise CliError(f"{path} cannot be read: {error.strerror}.") from error
-
-    async def submit_address(self, url: str, parameters: Parameters) -> Accepted:
-        """Have a recording fetched from its address. Tried again under the same key where no answer comes."""
-        headers = {"Idempotency-Key": secrets.token_urlsafe(24)}
-        body = {"source_url": url, **form_fields(parameters)}
-        tries = _SUBMIT_TRIES
-        while True:
-            try:
-                async with self._answer("POST", "/api/jobs/submit", headers=headers, json=body) as response:
-                    return _decoded(response, Accepted)
-            except Unreachable:
-                tries -= 1
-                if not tries:
-                    raise
-                await asyncio.sleep(_SUBMIT_AGAIN_S)
+    async def submit_batch(self, sources: Sequence[Source], parameters: Parameters, key: str) -> list[Accepted]:
+        """A job of each recording, in their order: all of them or none."""
+        body = form_fields(parameters) | {"items": msgspec.to_builtins(sources)}
+        async with self._answer("POST", "/api/batches", headers={"Idempotency-Key": key}, json=body) as response:
+            return _decoded(response, _AcceptedBatch).jobs
 
     async def job(self, job_id: str, token: str) -> Job:
         """The job as it is now, without its result."""
@@ -188,10 +210,10 @@ class Api:
                 if read or response.is_error:
                     await response.aread()
                 if not response.is_success:
-                    raise (Unreachable if response.status_code in _AWAY else CliError)(_sentence(response))
+                    raise _refusal(response)
                 yield response
         except httpx.ConnectError as error:
-            raise Unreachable(f"No Subtide server answers at {self.server}. Start one with `subtide up`.") from error
+            raise Absent(f"No Subtide server answers at {self.server}. Start one with `subtide up`.") from error
         except httpx.TimeoutException as error:
             raise Unreachable(f"The server at {self.server} did not answer in time. Try again in a while.") from error
         except httpx.HTTPError as error:
@@ -224,27 +246,25 @@ def _decoded(response: httpx.Response, kind: type[R]) -> R:
         raise CliError(f"{response.url} does not answer as a Subtide server does ({error}).") from error
 
 
-def _sentence(response: httpx.Response) -> str:
+def _offset(response: httpx.Response) -> int:
+    given = response.headers.get("upload-offset", "")
+    if not given.isdecimal():
+        raise CliError(f"{response.url} does not answer as a Subtide server does (no Upload-Offset).")
+    return int(given)
+
+
+def _refusal(response: httpx.Response) -> CliError:
     try:
-        return msgspec.json.decode(response.content, type=_Problem).detail
+        problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.MsgspecError:
-        return f"{response.url} answered {response.status_code} {response.reason_phrase}."
-
-
-class _Counted:
-    """An open file that says how much of it was read; httpx streams it in blocks and asks its length of `fileno`."""
-
-    def __init__(self, file: io.BufferedReader, on_bytes: Callable[[int], None]) -> None:
-        self._file = file
-        self._on_bytes = on_bytes
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
-        self._on_bytes(len(block))
-        return block
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        problem = _Problem(f"{response.url} answered {response.status_code} {response.reason_phrase}.")
+    if response.status_code in _AWAY:
+        return Unreachable(problem.detail)
+    again = response.headers.get("retry-after", "")
+    return Refused(
+        problem.detail,
+        status=response.status_code,
+        code=problem.code,
+        field=problem.field or "",
+        again_s=float(again) if again.isdecimal() else None,
+    )

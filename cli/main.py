@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 from typer._click.exceptions import ClickException, UsageError  # typer names only some of them publicly
 
-from cli import assets, dead, jobs, models, projection, provision, replay, run, services, submit, up, watch
+from cli import (
+    assets,
+    dead,
+    jobs,
+    models,
+    projection,
+    provision,
+    replay,
+    run,
+    services,
+    submit,
+    up,
+    watch,
+    watch_folder,
+)
 from cli.errors import CliError
 
 INTERRUPTED = 130
@@ -25,6 +39,9 @@ app.command(epilog="Example: subtide run talk.mp4 --speakers 2")(run.run)
 app.command(epilog="Example: subtide up --data ~/subtide --port 8000")(up.up)
 app.command(epilog="Example: subtide submit lecture.mp4 --wait --output subtitles/")(submit.submit)
 app.command(epilog="Example: subtide watch 3f9c")(watch.watch)
+app.command(epilog="Example: subtide watch-folder ~/recordings --output ~/subtitles --recursive")(
+    watch_folder.watch_folder
+)
 app.command(epilog="Example: subtide jobs --all")(jobs.jobs)
 app.command(epilog="Example: subtide replay 3f9c")(replay.replay)
 app.add_typer(dead.app, name="dead", epilog="Example: subtide dead list")

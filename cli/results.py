@@ -2,11 +2,17 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cli.client import FORMATS, Api
 from cli.errors import CliError
+
+
+class Unwritable(CliError):
+    """There is no place for the subtitles."""
 
 
 def check_recording(path: Path) -> None:
@@ -37,10 +43,7 @@ def places(recordings: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
                 raise CliError(f"The subtitles would replace {recording}; choose another folder with --output.")
         stems[recording] = stem
     for parent in {stem.parent for stem in stems.values()}:
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CliError(f"The folder {parent} cannot be made: {error.strerror}.") from error
+        make_folder(parent)
         if not os.access(parent, os.W_OK):
             raise CliError(f"The folder {parent} cannot be written to; choose another with --output.")
     return stems
@@ -51,20 +54,46 @@ async def write(api: Api, job_id: str, token: str, stem: Path) -> dict[str, Path
     targets = _targets(stem)
     for name, target in targets.items():
         async with api.download(job_id, token, name) as blocks:
-            try:
-                descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".subtide-")
-                try:
-                    with os.fdopen(descriptor, "wb") as file:
-                        async for block in blocks:
-                            file.write(block)
-                        os.fchmod(file.fileno(), 0o666 & ~_umask())
-                    Path(temporary).replace(target)
-                except BaseException:
-                    Path(temporary).unlink(missing_ok=True)
-                    raise
-            except OSError as error:
-                raise CliError(f"{target} cannot be written: {error.strerror}.") from error
+            with _whole(target) as file:
+                async for block in blocks:
+                    file.write(block)
     return targets
+
+
+def error_file(stem: Path) -> Path:
+    """Where it is said why there are no subtitles."""
+    return stem.with_name(f"{stem.name}.error.txt")
+
+
+def write_text(target: Path, text: str) -> None:
+    """Put a text in place whole. Raises Unwritable."""
+    with _whole(target) as file:
+        file.write(text.encode(errors="replace"))
+
+
+def make_folder(folder: Path) -> None:
+    """Raises Unwritable."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of the target once everything is in it. Raises Unwritable."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".subtide-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise Unwritable(f"{target} cannot be written: {error.strerror}.") from error
 
 
 def _targets(stem: Path) -> dict[str, Path]:

@@ -10,7 +10,6 @@ import typer
 
 from cli import options
 from cli.errors import CliError
-from cli.submit import hand_over
 from cli.up import log_to_file, say, stack, until_told
 from contracts.parameters import Parameters
 
@@ -70,6 +69,7 @@ async def _run(recording: Path, stem: Path, asked: Parameters, root: Path) -> No
     from cli.bars import display
     from cli.client import Api
     from cli.following import follow
+    from cli.handover import hand_over_one
     from cli.standalone.folder import read_running
     from contracts.failures import FailureCode
     from contracts.progress import Status
@@ -85,7 +85,7 @@ async def _run(recording: Path, stem: Path, asked: Parameters, root: Path) -> No
             address = await started.enter_async_context(stack(root, 0, os.environ, say))
         api = await started.enter_async_context(Api(address))
         with display() as shown:
-            accepted = await hand_over(api, recording, asked, shown)
+            accepted = await hand_over_one(api, recording, asked, shown)
             job = await follow(api, accepted.job_id, accepted.access_token, shown)
         if job.status is not Status.COMPLETED:
             logs = f" The logs are in {root / 'logs'}." if job.error_code == FailureCode.INTERNAL else ""

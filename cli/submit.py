@@ -1,7 +1,6 @@
 """`subtide submit`: hands recordings over and, if asked to, waits for the subtitles and writes them."""
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,22 +59,6 @@ def submit(
     asyncio.run(_submit([_recording(one) for one in recordings], asked, server_address(server), output, wait=wait))
 
 
-async def hand_over(api: "Api", recording: Path, asked: Parameters, shown: "Display", *, label: str = "") -> "Accepted":
-    """Send one recording, with a bar, and keep its token. Raises CliError with the server's own sentence."""
-    from cli.client import sent_name
-
-    size, sent = max(1, recording.stat().st_size), 0
-
-    def count(more: int) -> None:
-        nonlocal sent
-        sent += more
-        shown.stage(label, "uploading", min(1.0, sent / size))
-
-    accepted = await api.submit(recording, asked, count)
-    _keep_token(api, accepted, sent_name(recording))
-    return accepted
-
-
 def _recording(given: str) -> "Path | Address":
     """A file, or the address of one. Raises CliError."""
     from contracts import addresses
@@ -88,78 +71,61 @@ def _recording(given: str) -> "Path | Address":
         raise CliError(f"{given[:200]}: {error}") from None
 
 
-def _name(recording: "Path | Address") -> Path:
-    """What a recording is called here; one at an address is as if it lay in the current folder."""
-    from contracts import addresses
-
-    return recording if isinstance(recording, Path) else Path(addresses.filename(recording))
-
-
-def _keep_token(api: "Api", accepted: "Accepted", filename: str) -> None:
-    from cli.tokens import SubmittedJob, TokenFile, server_name
-
-    TokenFile().add(
-        SubmittedJob(
-            job_id=accepted.job_id,
-            token=accepted.access_token,
-            server=server_name(api.server),
-            filename=filename,
-            submitted_at=datetime.now(UTC),
-        )
-    )
-
-
-async def _hand_over(
-    api: "Api", recording: "Path | Address", asked: Parameters, shown: "Display", *, label: str
-) -> "Accepted":
-    if isinstance(recording, Path):
-        return await hand_over(api, recording, asked, shown, label=label)
-    accepted = await api.submit_address(recording.url, asked)
-    _keep_token(api, accepted, _name(recording).name)
-    return accepted
-
-
 async def _submit(
     recordings: "list[Path | Address]", asked: Parameters, address: str, output: Path | None, *, wait: bool
 ) -> None:
-    from cli import results
+    from cli import handover, results
     from cli.bars import display
-    from cli.client import Api
+    from cli.client import BATCH_MAX, Api
 
     for recording in recordings:
         if isinstance(recording, Path):
             results.check_recording(recording)
-    names = {recording: _name(recording) for recording in recordings}
-    stems = results.places([names[recording] for recording in recordings], output) if wait else {}
-    labels = {recording: name.name if len(recordings) > 1 else "" for recording, name in names.items()}
+    names = [handover.name_of(recording) for recording in recordings]
+    stems = results.places(names, output) if wait else {}
+    if len(recordings) > BATCH_MAX:
+        typer.echo(f"{len(recordings)} recordings are sent as batches of at most {BATCH_MAX}.", err=True)
+    jobs: dict[int, Accepted] = {}
+    failed: dict[int, CliError] = {}
+    broken: CliError | None = None
+
+    def accepted(n: int, job: "Accepted") -> None:
+        jobs[n] = job
+        typer.echo(job.job_id)
+
     async with Api(address) as api:
         with display() as shown:
-            jobs: dict[Path | Address, Accepted] = {}
-            for recording in recordings:
-                jobs[recording] = await _hand_over(api, recording, asked, shown, label=labels[recording])
-                typer.echo(jobs[recording].job_id)
-            if not wait:
-                return
-            ended = await asyncio.gather(
-                *(
-                    _finish(api, accepted, stems[names[recording]], shown, label=labels[recording])
-                    for recording, accepted in jobs.items()
-                ),
-                return_exceptions=True,
-            )
-    for error in ended:
-        if isinstance(error, BaseException) and not isinstance(error, CliError):
-            raise error
-    failures = [f"{names[recording]}: {error}" for recording, error in zip(jobs, ended, strict=True) if error]
-    if failures:
-        raise CliError("\n".join(failures))
+            try:
+                await handover.hand_over(api, recordings, asked, shown, accepted, failed.__setitem__)
+            except CliError as error:
+                if not jobs and not failed:
+                    raise
+                broken = error
+            if wait:
+                labels = [name.name if len(recordings) > 1 else "" for name in names]
+                finishing = (_finish(api, job, stems[names[n]], shown, label=labels[n]) for n, job in jobs.items())
+                for n, end in zip(jobs, await asyncio.gather(*finishing, return_exceptions=True), strict=True):
+                    if isinstance(end, CliError):
+                        failed[n] = end
+                    elif end is not None:
+                        raise end
+    if failed and len(recordings) == 1 and not jobs:
+        raise failed[0]
+    sentences = [f"{names[n]}: {failed[n]}" for n in sorted(failed)]
+    if broken is not None:
+        unsent = len(recordings) - len(jobs) - len(failed.keys() - jobs.keys())
+        sentences.append(f"{unsent} of {len(recordings)} recordings were not submitted: {broken}")
+    if sentences:
+        raise CliError("\n".join(sentences))
 
 
 async def _finish(api: "Api", accepted: "Accepted", stem: Path, shown: "Display", *, label: str) -> None:
     from cli import results
     from cli.following import follow
+    from cli.handover import until_there
     from contracts.progress import Status
 
+    await until_there(api, accepted)
     job = await follow(api, accepted.job_id, accepted.access_token, shown, label=label)
     if job.status is not Status.COMPLETED:
         raise CliError(job.failure)

@@ -61,6 +61,8 @@ class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="acce
     """Lower starts earlier."""
     cached_at: datetime | None = None
     """When a job of the same file and parameters was completed, if its result is still stored."""
+    retried_as: str | None = None
+    """What stands for the `Idempotency-Key` of the retry that began the run; it cannot be had without the secret."""
 
     def __post_init__(self) -> None:
         _check_source(self.source, self.source_url)

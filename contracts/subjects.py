@@ -59,6 +59,11 @@ def of_job(job_id: str) -> str:
     return f"job.*.*.{_token(job_id)}.>"
 
 
+def of_job_and_kind(job_id: str, kind: type[Fact]) -> str:
+    """All facts of one kind of a job, every run and number."""
+    return f"job.{name(kind)}.*.{_token(job_id)}.>"
+
+
 def of_run(fact: Fact) -> str:
     """The facts of the same run that a run has one of: what guards its one terminal fact."""
     return f"job.*.{_token(fact.owner)}.{_token(fact.job_id)}.{fact.run}"

@@ -46,7 +46,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The digest of the file, once it is whole."""
     lease: Lease | None = None
     used_by: str | None = None
-    """The job that may have been made of it; there will be no other."""
+    """The job or the batch that may have been made of it."""
 
     @property
     def offset(self) -> int:

@@ -18,7 +18,10 @@ import platformdirs
 
 from cli.errors import CliError
 
-_OURS = {"credentials.json", "running.json", "lock", "jobs.json", ".jobs.lock", "artifacts", "nats", "postgres", "logs"}
+_OURS = {
+    *("credentials.json", "running.json", "lock", "jobs.json", ".jobs.lock", "begun"),
+    *("artifacts", "nats", "postgres", "logs"),
+}
 _STOPPING_S = 15.0
 _POLL_S = 0.1
 

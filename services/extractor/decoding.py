@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from services.extractor.limits import Limits
 from services.extractor.opening import Recording
 
 SAMPLE_RATE = 16_000
@@ -25,6 +26,8 @@ _CLOCK_JUMP_S = 3600.0
 _REPEATED_S = 1.0
 """A step back beyond this is a clock that was set again (two recordings in one file), not an overlap."""
 _SILENCE_SAMPLES = SAMPLE_RATE * 10
+_MOST_MIXED = 16
+"""Of more channels FFmpeg knows no way to make one, unless it knows where each of them stands."""
 _UNREADABLE_LIMIT = 100
 """Failed reads in a row after which the rest of the file is given up."""
 
@@ -32,7 +35,8 @@ _UNREADABLE_LIMIT = 100
 class Decoding:
     """Decodes a recording once; the counts are complete when `samples` has ended."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, limits: Limits) -> None:
+        self._limits = limits
         self._container = recording.container
         self._track = recording.track
         self._origin_s = recording.origin_s
@@ -48,7 +52,10 @@ class Decoding:
         """Whether the file could not be read to its end."""
 
     def samples(self) -> Iterator[Samples]:
-        """Blocks of mono s16 at SAMPLE_RATE, of a second or more but for the last."""
+        """Blocks of mono s16 at SAMPLE_RATE, of a second or more but for the last.
+
+        Raises Permanent MEDIA_LIMIT before it gives out more than may be, and MemoryError.
+        """
         gathered: list[Samples] = []
         for block in self._blocks():
             gathered.append(block)
@@ -63,6 +70,7 @@ class Decoding:
             late_s = self._late_s(frame)
             if late_s > 0:
                 yield from self._given(self._resampled(None))
+                self._limits.check_duration(self.position / SAMPLE_RATE + late_s)
                 yield from self._silence(round(late_s * SAMPLE_RATE))
             yield from self._given(self._resampled(frame), drop=round(-late_s * SAMPLE_RATE))
         yield from self._given(self._resampled(None))
@@ -73,6 +81,7 @@ class Decoding:
             drop -= len(block)
             self.position += len(kept)
             self.decoded += len(kept)
+            self._limits.check_duration(self.position / SAMPLE_RATE)
             if len(kept):
                 yield kept
 
@@ -89,6 +98,8 @@ class Decoding:
                 frames = packet.decode()
             except EOFError:
                 continue
+            except MemoryError:
+                raise
             except (av.error.FFmpegError, ValueError):
                 self.damaged += 1
                 continue
@@ -106,6 +117,8 @@ class Decoding:
                 return
             except IndexError:  # what PyAV ends with when a track appeared on the way
                 return
+            except MemoryError:
+                raise
             except (av.error.FFmpegError, ValueError):
                 self.damaged += 1
                 unreadable += 1
@@ -134,8 +147,11 @@ class Decoding:
             shape = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
             if shape != self._format:
                 yield from self._resampled(None)
+                self._limits.check_sound(frame.sample_rate, frame.layout.nb_channels)
                 self._format = shape
             frame.pts = None
+            if frame.layout.nb_channels > _MOST_MIXED:
+                frame = _averaged(frame)
         if self._resampler is None:
             if frame is None:
                 return
@@ -147,7 +163,21 @@ class Decoding:
         try:
             with suppress(EOFError):
                 parts = resampler.resample(frame)
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, ValueError):
             self.damaged += 1
         for part in parts:
             yield np.frombuffer(part.planes[0], dtype=np.int16, count=part.samples)
+
+
+def _averaged(frame: av.AudioFrame) -> av.AudioFrame:
+    """One channel, of what all of them have in common."""
+    samples = frame.to_ndarray()
+    channels = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
+    loudest = 1 if channels.dtype.kind == "f" else np.iinfo(channels.dtype.str).max
+    middle = 128 if channels.dtype == np.uint8 else 0
+    mean = (channels.mean(0, dtype=np.float64) - middle) / (loudest - middle)
+    mixed = av.AudioFrame.from_ndarray(mean[np.newaxis].astype(np.float32), format="fltp", layout="mono")
+    mixed.sample_rate = frame.sample_rate
+    return mixed

@@ -13,6 +13,7 @@ from pathlib import Path
 from contracts.failures import FailureCode, Permanent, Retryable
 from contracts.transcript import MediaFacts
 from services.extractor.decoding import SAMPLE_RATE, Decoding
+from services.extractor.limits import Limits
 from services.extractor.opening import Recording
 from services.extractor.peaks import Peaks
 
@@ -27,37 +28,39 @@ _RECIPE = 1
 _SHORT_S, _SHORT_SHARE = 1.0, 0.02
 """By how much the sound may fall short of what was declared before it is called truncated."""
 _HEADER_BYTES = 44
-_MAX_SAMPLES = (2**32 - _HEADER_BYTES) // 2
 
 
 class Extractor:
     """FFmpeg's libraries, through PyAV."""
 
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._identity = f"pyav/{version('av')} recipe={_RECIPE}"  # now: later no file of ours may be open to us
+
     def identity(self) -> str:
         """What a result depends on besides the recording. Raise the recipe when a change gives other samples."""
-        return f"pyav/{version('av')} recipe={_RECIPE}"
+        return self._identity
 
     def extract(self, source: Sequence[Path], wav: Path, peaks: Path, *, report: Report) -> MediaFacts:
         """Write the sound of `source` to `wav` and its outline to `peaks`; both are whole only where this returns.
 
         `source` are the files that hold the recording, one after another.
 
-        Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE (not one sample could be had) or MEDIA_LIMIT
-        (more than a WAV can hold, 37 hours). Raises Retryable STORE_FULL.
+        Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE (not one sample could be had) or MEDIA_LIMIT.
+        Raises Retryable STORE_FULL, and MemoryError.
         """
-        with Recording(source) as recording, _full_disk():
-            return _extract(recording, wav, peaks, report)
+        with Recording(source, self._limits) as recording, _full_disk():
+            return _extract(recording, self._limits, wav, peaks, report)
 
 
-def _extract(recording: Recording, wav: Path, peaks: Path, report: Report) -> MediaFacts:
+def _extract(recording: Recording, limits: Limits, wav: Path, peaks: Path, report: Report) -> MediaFacts:
     declared_s = recording.declared_s
+    limits.check_duration(declared_s or 0.0)
     outline = Peaks(SAMPLE_RATE)
-    decoding = Decoding(recording)
+    decoding = Decoding(recording, limits)
     with wav.open("wb") as file:
         file.write(_header(0))
         for samples in decoding.samples():
-            if decoding.position > _MAX_SAMPLES:
-                raise Permanent(FailureCode.MEDIA_LIMIT, "longer than 37 hours")
             file.write(samples.tobytes())
             outline.add(samples)
             done = decoding.position / SAMPLE_RATE / declared_s if declared_s else recording.read_share

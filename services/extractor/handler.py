@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from chassis.child import EnginePool
+from chassis.sandbox import Reach
 from chassis.settle import Work
 from chassis.store import Missing, Store
 from contracts import facts, progress
@@ -63,8 +64,10 @@ class Extraction:
         async with self._store.workspace() as folder:
             try:
                 async with self._store.local_parts(source) as paths:
-                    media: MediaFacts = await self._engine.call(
-                        "extract", paths, folder / "audio.wav", folder / "peaks.json", report=report
+                    media: MediaFacts = await self._engine.call_within(
+                        Reach(read=paths, write=[folder]),
+                        *("extract", paths, folder / "audio.wav", folder / "peaks.json"),
+                        report=report,
                     )
             except Missing as error:
                 raise Permanent(FailureCode.SOURCE_MISSING, source.key) from error

@@ -4,7 +4,8 @@ FFmpeg gets a stream of bytes without a name: a name could mean a protocol to it
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,12 +13,14 @@ from typing import Self
 import av
 import av.container
 import av.error
+import av.logging
 import av.stream
 
 from contracts.failures import FailureCode, Permanent
 from contracts.transcript import MediaTrack
 from services.extractor import wholeness
 from services.extractor.joined import Joined, open_joined
+from services.extractor.limits import Limits
 
 _DEMUXERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gsm,gxf,h264,hevc,iff,loas,m4v,"
@@ -37,8 +40,11 @@ _BUFFER_BYTES = 256 * 1024
 class Recording:
     """An open recording and its audible track. Close it, or use it in a `with`."""
 
-    def __init__(self, source: Sequence[Path]) -> None:
-        """A recording may lie in several files. Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE."""
+    def __init__(self, source: Sequence[Path], limits: Limits) -> None:
+        """A recording may lie in several files.
+
+        Raises Permanent: EMPTY_FILE, NOT_MEDIA, NO_AUDIO, UNDECODABLE, MEDIA_LIMIT; and MemoryError.
+        """
         self._source = source
         file = open_joined(source)
         self._bytes = file.size
@@ -46,8 +52,10 @@ class Recording:
             raise Permanent(FailureCode.EMPTY_FILE)
         self._file = _Nameless(file)
         try:
-            self.container = _opened(self._file)
+            self.container = _opened(self._file, limits)
+            limits.check_streams(len(self.container.streams))
             self.track = _audible(self.container)
+            limits.check_sound(self.track.codec_context.sample_rate, self.track.codec_context.channels)
         except BaseException:
             self._file.close()
             raise
@@ -107,20 +115,41 @@ class _Nameless:
         return True
 
 
-def _opened(file: _Nameless) -> av.container.InputContainer:
+def _opened(file: _Nameless, limits: Limits) -> av.container.InputContainer:
     head = file.read(16)
     file.seek(0)
+    said: list[tuple[int, str, str]] = []
     try:
-        return av.open(
-            file,
-            mode="r",
-            metadata_errors="ignore",
-            buffer_size=_BUFFER_BYTES,
-            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
-        )
+        with _heard() as said:
+            return av.open(
+                file,
+                mode="r",
+                metadata_errors="ignore",
+                buffer_size=_BUFFER_BYTES,
+                container_options={
+                    "format_whitelist": _DEMUXERS,
+                    "protocol_whitelist": "none",
+                    "max_streams": str(limits.streams + 1),
+                },
+            )
+    except av.error.MemoryError:
+        if any("max_streams" in message for _, _, message in said):  # its error is the same
+            limits.check_streams(limits.streams + 1)
+        raise
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         code = FailureCode.UNDECODABLE if _looks_recorded(head) else FailureCode.NOT_MEDIA
         raise Permanent(code, str(error)[:200]) from None
+
+
+@contextmanager
+def _heard() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg complains of in the block: level, who, and the message."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            yield said
+    finally:
+        av.logging.set_level(None)
 
 
 def _looks_recorded(head: bytes) -> bool:
@@ -146,7 +175,7 @@ def _has(stream: av.stream.Stream, disposition: str) -> bool:
 
 
 def _seconds(clock: str) -> float | None:
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", clock.strip("\0 "))
+    found = re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d+)?)", clock.strip("\0 "))
     if found is None:
         return None
     hours, minutes, seconds = found.groups()

@@ -6,9 +6,15 @@ import ipaddress
 import secrets
 from enum import Enum
 
+from contracts import facts
 from contracts.progress import JobView
 
 TOKEN_LENGTH_MAX = 256
+
+
+DECIDED_BY = (facts.JobAccepted, facts.ShareMinted, facts.ShareRevoked)
+"""The facts that a right follows from. They are read by themselves first: whoever has no right would learn from the
+time of reading the others that there is a job, and how long it is."""
 
 
 class Right(Enum):

@@ -17,6 +17,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
 from nats.aio.client import Client
 from nats.js.errors import Error as JetStreamError
 from nats.js.kv import KeyValue
@@ -29,13 +30,16 @@ from chassis.settings import Connections, SettingsError, load
 from chassis.store import Store
 from contracts import topology
 from contracts.addresses import Rules
+from contracts.longest import Longest
 from services.gateway import (
     access,
     batch_routes,
+    connections,
     form,
     handler,
     health,
     media,
+    methods,
     page,
     pages,
     problems,
@@ -43,14 +47,18 @@ from services.gateway import (
     sockets,
     tus,
 )
+from services.gateway.arriving import arriving
 from services.gateway.batches import Batches
 from services.gateway.commands import Commands
+from services.gateway.crowds import bounded
 from services.gateway.engine import HighWater
 from services.gateway.feed import Feed
 from services.gateway.hardening import hardened
 from services.gateway.history import History
 from services.gateway.listing import Listing
+from services.gateway.origins import judging
 from services.gateway.places import Places
+from services.gateway.rates import Rates
 from services.gateway.receiving import Pace, Receiving
 from services.gateway.settings import Settings
 from services.gateway.submit import Intake
@@ -70,13 +78,14 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     settings = load(Settings, "SUBTIDE_GATEWAY_", environ)
     limits = load(Limits, "SUBTIDE_", environ)
-    connections = load(Connections, "", environ)
+    connecting = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
     rules = load(Rules, "SUBTIDE_FETCHER_", environ)
+    longest = load(Longest, "SUBTIDE_EXTRACTOR_", environ)
     log = telemetry.logger(stage="gateway")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its lines for websockets have the query in them
     try:
-        async with _app(settings, limits, numbers, rules, connections, stop) as app:
+        async with _app(settings, limits, numbers, rules, longest, connecting, stop) as app:
             server = _Server(_config(app, settings))
             listening = _listening(settings)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -97,7 +106,8 @@ async def _app(
     limits: Limits,
     numbers: topology.Numbers,
     rules: Rules,
-    connections: Connections,
+    longest: Longest,
+    connecting: Connections,
     stop: asyncio.Event,
 ) -> AsyncIterator[Any]:
     feed: Feed | None = None
@@ -118,7 +128,7 @@ async def _app(
 
     client = await _unless_stopped(
         nats.connect(
-            connections.nats_url,
+            connecting.nats_url,
             name="subtide-gateway",
             disconnected_cb=lost,
             reconnected_cb=back,
@@ -129,10 +139,10 @@ async def _app(
     )
     try:
         bucket, upload_bucket = await _unless_stopped(_provisioned(client), stop)
-        joblog, admission, store = JobLog(client), Admission(bucket), Store(connections.artifacts_url)
+        joblog, admission, store = JobLog(client), Admission(bucket), Store(connecting.artifacts_url)
         feed = Feed(joblog)
         await feed.start(client)
-        listing = Listing(connections.database_url)
+        listing = Listing(connecting.database_url)
         history = History(listing)
         places = Places(joblog, admission, limits, store, heartbeat_s=numbers.heartbeat_s)
         uploads = Uploads(
@@ -153,6 +163,7 @@ async def _app(
                 store=store,
                 limits=limits,
                 rules=rules,
+                longest=longest,
                 admission=admission,
                 listing=listing,
                 intake=Intake(joblog, admission, limits, store, places, history, uploads),
@@ -210,10 +221,13 @@ def build(settings: Settings, **parts: Any) -> Any:
             security=[{"token": []}, {}],
             use_handler_docstrings=True,
         ),
+        before_send=[methods.name_all],
         logging_config=None,
     )
     _ = app.openapi_schema  # built at the first look and kept
-    return closing_unread(hardened(tus.speaking(app, settings.max_upload_bytes)))
+    asked: ASGIApp = arriving(tus.speaking(app, settings.max_upload_bytes), settings.body_idle_s)
+    asked = Rates(settings, secret).limited(bounded(asked, settings.max_sockets_per_client, secret))
+    return closing_unread(hardened(judging(asked, settings)))
 
 
 class _Server(uvicorn.Server):
@@ -230,7 +244,7 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="none",
-        http="httptools",
+        http=connections.protocol(settings),
         ws="websockets-sansio",
         ws_max_size=_WEBSOCKET_MESSAGE_BYTES,
         lifespan="off",

@@ -56,7 +56,7 @@ async def get_batch(batch_id: BatchId, batches: Given[Batches], credential: Cred
     status_code=200,
     tags=["batches"],
     summary="Cancel a batch",
-    responses=documented(400, 404, 503),
+    responses=documented(400, 404, 409, 503),
 )
 async def cancel_batch(
     batch_id: BatchId,

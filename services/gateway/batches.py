@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -22,7 +23,7 @@ from services.gateway.idempotency import Identity
 from services.gateway.naming import NamedBatch, Source, in_item
 from services.gateway.places import Places
 from services.gateway.problems import Problem
-from services.gateway.submit import OWNER, check_whole, job_of, upload_used
+from services.gateway.submit import OWNER, check_unused, check_whole, job_of, upload_used
 from services.gateway.uploads import Kept, Uploads
 
 FACT_BYTES_MAX = 900_000
@@ -136,9 +137,9 @@ class Batches:
         async with self._places.held(
             batch.job_id, 1, owner=OWNER, counted_as=counted_as, upload=None, jobs=len(items)
         ) as held:
-            for item, kept in read:
+            for n, (_, kept) in enumerate(read):
                 if kept is not None:
-                    await self._uploads.use(kept, item.job_id)
+                    await self._use(n, kept, batch.job_id)
             await held.append(batch)
         if not held.won and (known := await self._accepted(batch.job_id)) is not None:
             return _again(known, identity, of_items, items, named.parameters)
@@ -185,7 +186,10 @@ class Batches:
         )
 
     async def cancel(self, opened: Opened, *, running: bool) -> None:
-        """Cancel every job that waits; with `running`, those that run, too. Jobs that ended stay as they are."""
+        """Cancel every job that waits; with `running`, those that run, too. Jobs that ended stay as they are.
+
+        Raises Problem where some of its jobs are not there yet, which is over in a moment.
+        """
         for view in opened.views:
             if view is None or view.status.terminal:
                 continue
@@ -194,6 +198,13 @@ class Batches:
             except Problem as problem:
                 if problem.document.code != "not_cancellable":
                     raise
+        if None in opened.views and not opened.given_up:
+            raise Problem(
+                409,
+                "batch_beginning",
+                "The jobs of this batch are being made at this moment. Cancel it again in a few seconds.",
+                headers={"Retry-After": "2"},
+            )
 
     def results(self, opened: Opened, formats: Sequence[str]) -> AsyncIterator[bytes]:
         """A zip of the results of the jobs that were completed, as it is made. Raises Problem where there are none."""
@@ -201,6 +212,12 @@ class Batches:
         if not entries:
             raise Problem(409, "not_finished", "No job of this batch has subtitles yet.")
         return bundle.zipped(self._store, entries)
+
+    async def _use(self, n: int, kept: Kept, batch_id: str) -> None:
+        try:
+            await self._uploads.use(kept, batch_id, partial(check_unused, self._joblog))
+        except Problem as problem:
+            raise in_item(n, problem) from None
 
     async def _item(self, n: int, source: Source, identity: Identity) -> tuple[facts.BatchItem, Kept | None]:
         try:

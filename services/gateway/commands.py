@@ -1,5 +1,6 @@
 """What an owner may do with a job: cancel it, have it deleted, share it, take a share back."""
 
+import hmac
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -9,7 +10,8 @@ from chassis.admission import Admission
 from chassis.joblog import JobLog
 from contracts import facts, progress
 from contracts.progress import JobView, Share, Status
-from services.gateway import access
+from services.gateway import idempotency
+from services.gateway.idempotency import Identity
 from services.gateway.problems import Problem
 
 F = TypeVar("F", bound=facts.Fact)
@@ -71,25 +73,37 @@ class Commands:
             raise Problem(409, "not_deletable", "Somebody has just retried the job: cancel it first, then delete it.")
         return now or view
 
-    async def share(self, view: JobView, base_url: str) -> Minted:
-        """Mint a read-only token under the next free number."""
-        token, token_sha256 = access.mint()
+    async def share(self, view: JobView, identity: Identity, base_url: str) -> Minted:
+        """Mint a read-only token under the next free number; a further try with its key finds it by its hash.
+
+        A number that is taken was perhaps taken by a try beside this one, so each that is met is looked at. Raises
+        Problem where the share of the key was revoked since: it stays void, and a new one needs a new key.
+        """
+        for share in view.shares:
+            if hmac.compare_digest(share.token_sha256, identity.token_sha256):
+                if share.revoked:
+                    raise Problem(
+                        409,
+                        "share_revoked",
+                        f"Share {share.n}, which this {idempotency.HEADER} was used for, was revoked. Send a new key.",
+                    )
+                return _minted(view, share.n, identity, base_url)
         n = max((share.n for share in view.shares), default=0)
         while n < _SHARES_MAX:
             n += 1
-            seq = await self._joblog.append(
-                facts.ShareMinted(
-                    job_id=view.job_id,
-                    run=_SHARE_RUN,
-                    owner=view.owner,
-                    at=datetime.now(UTC),
-                    n=n,
-                    token_sha256=token_sha256,
-                )
+            share_minted = facts.ShareMinted(
+                job_id=view.job_id,
+                run=_SHARE_RUN,
+                owner=view.owner,
+                at=datetime.now(UTC),
+                n=n,
+                token_sha256=identity.token_sha256,
             )
-            if seq is not None:
-                url = f"{base_url.rstrip('/')}/api/jobs/{view.job_id}?token={token}"
-                return Minted(share_id=n, share_token=token, url=url)
+            if await self._joblog.append(share_minted) is not None:
+                return _minted(view, n, identity, base_url)
+            taken = await self._joblog.stored(share_minted)
+            if isinstance(taken, facts.ShareMinted) and hmac.compare_digest(taken.token_sha256, identity.token_sha256):
+                return _minted(view, n, identity, base_url)
         raise Problem(409, "too_many_shares", f"A job can be shared {_SHARES_MAX} times.")
 
     async def revoke(self, view: JobView, n: int) -> None:
@@ -104,6 +118,11 @@ class Commands:
 def listed(shares: list[Share]) -> list[ShareInfo]:
     """The shares of a job, for its owner."""
     return [ShareInfo(share_id=share.n, minted_at=share.minted_at, revoked=share.revoked) for share in shares]
+
+
+def _minted(view: JobView, n: int, identity: Identity, base_url: str) -> Minted:
+    url = f"{base_url.rstrip('/')}/api/jobs/{view.job_id}?token={identity.token}"
+    return Minted(share_id=n, share_token=identity.token, url=url)
 
 
 def _over(view: JobView) -> Problem:

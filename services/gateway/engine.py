@@ -14,7 +14,9 @@ from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status
 from services.gateway.estimate import Experience
 
-_HIDDEN = frozenset({"owner", "token_sha256", "fact", "detail", "told", "tier", "turns", "source_url", "items"})
+_HIDDEN = frozenset(
+    {"owner", "token_sha256", "fact", "detail", "told", "tier", "turns", "source_url", "items", "retried_as"}
+)
 _REMEMBERED_RUNS = 10_000
 
 

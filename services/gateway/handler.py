@@ -16,6 +16,7 @@ from chassis.joblog import JobLog
 from chassis.store import Missing, Store
 from contracts.addresses import Rules
 from contracts.addresses import filename as filename_at
+from contracts.longest import Longest
 from contracts.progress import JobView, Status
 from services.gateway import access, addresses, commands, downloads, form, idempotency, incoming, naming
 from services.gateway.access import Right
@@ -37,8 +38,18 @@ IdempotencyKey = Annotated[
         name=idempotency.HEADER,
         required=False,
         schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},  # only said: the answer is our own
-        description="1 to 255 visible ASCII characters. Sent again with the same recording and settings, the "
-        "answer is that of the first try, and there is no second job.",
+        description=f"{idempotency.FORM}. Sent again with the same recording and settings, the answer is that of the "
+        f"first try, and there is no second job. {idempotency.HOLDS}",
+    ),
+]
+DeedKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name=idempotency.HEADER,
+        required=False,
+        schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},  # only said: the answer is our own
+        description=f"{idempotency.FORM}. Sent again for the same job, the answer is that of the first try, and "
+        f"nothing is done a second time. {idempotency.HOLDS}",
     ),
 ]
 PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, description="From 1.")]
@@ -57,14 +68,18 @@ class Jobs:
 
     async def opened(self, job_id: str, token: str | None, *, owner: bool = False) -> JobView:
         """The job as it stands. Raises Problem unless the token gives the right, the owner's where asked for."""
+        token_sha256 = access.digest(token or "")
         try:
-            recorded = await self._joblog.facts_of(job_id)
+            deciding = await self._joblog.facts_of(job_id, *access.DECIDED_BY)
         except ValueError:
-            recorded = []  # an id that no job can have
-        view = folded((one.seq, one.fact) for one in recorded)
-        right = access.right(view, access.digest(token or ""))
-        if view is None or right is None or (owner and right is not Right.OWNER):
+            deciding = []  # an id that no job can have
+        right = access.right(folded((one.seq, one.fact) for one in deciding), token_sha256)
+        if right is None or (owner and right is not Right.OWNER):
             raise job_not_found()
+        recorded = await self._joblog.facts_of(job_id)
+        view = folded((one.seq, one.fact) for one in recorded)
+        if view is None or access.right(view, token_sha256) is None:
+            raise job_not_found()  # revoked, or forgotten by the log, at this moment
         if view.expired_at is not None:
             raise job_expired(view)
         if not view.status.terminal:
@@ -115,6 +130,20 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     max_upload_bytes: int
     max_fetch_bytes: int | None
     """Largest recording that is fetched from an address; null where none is."""
+    max_media_s: float
+    """Longest recording."""
+    max_batch_items: int
+    """Recordings of one batch."""
+    max_unfinished_uploads: int
+    """Uploads of one client of which no job was made yet."""
+    max_jobs_per_socket: int
+    """Jobs that one websocket may watch."""
+    max_sockets_per_client: int | None
+    """Websockets of one client that are open at once. Null here and below: no limit."""
+    requests_per_minute: int | None
+    """Requests of one client."""
+    submits_per_minute: int | None
+    """Requests of one client that create something."""
 
 
 @post(
@@ -202,7 +231,14 @@ async def list_jobs(
     return await _page(listing, jobs, given, page, per_page)
 
 
-@post("/api/jobs/query", status_code=200, tags=["jobs"], summary="List jobs", responses=documented(400, 503))
+@post(
+    "/api/jobs/query",
+    status_code=200,
+    tags=["jobs"],
+    summary="List jobs",
+    responses=documented(400, 413, 503),
+    request_max_body_size=incoming.JSON_BYTES_MAX,
+)
 async def query_jobs(data: JSONBody[Query], listing: Given[Listing], jobs: Given[Jobs]) -> JobPage:
     """As GET /api/jobs, with the tokens in the body, where no log sees them."""
     return await _page(listing, jobs, data.tokens, data.page, data.per_page)
@@ -253,10 +289,18 @@ async def cancel_job(
     responses=documented(400, 404, 409, 410, 429, 503),
 )
 async def retry_job(
-    job_id: JobId, jobs: Given[Jobs], intake: Given[Intake], caller: Given[str], credential: Credential
+    request: Request[Any, Any, Any],
+    job_id: JobId,
+    jobs: Given[Jobs],
+    intake: Given[Intake],
+    secret: Given[bytes],
+    caller: Given[str],
+    credential: Credential,
+    _key: DeedKey = None,
 ) -> Job:
     """Begin another run of a failed or cancelled job, with the same settings."""
-    await intake.retry(await jobs.opened(job_id, credential, owner=True), counted_as=caller)
+    view = await jobs.opened(job_id, credential, owner=True)
+    await intake.retry(view, _deed(request, "retry", view, secret), counted_as=caller)
     return jobs.shown(await jobs.opened(job_id, credential, owner=True))
 
 
@@ -267,11 +311,13 @@ async def share_job(
     jobs: Given[Jobs],
     owners: Given[commands.Commands],
     settings: Given[Settings],
+    secret: Given[bytes],
     credential: Credential,
+    _key: DeedKey = None,
 ) -> commands.Minted:
     """Mint a token that can look on and download, and nothing else."""
     view = await jobs.opened(job_id, credential, owner=True)
-    return await owners.share(view, settings.public_url or str(request.base_url))
+    return await owners.share(view, _deed(request, "share", view, secret), settings.public_url or str(request.base_url))
 
 
 @get("/api/jobs/{job_id:str}/share", tags=["shares"], summary="List shares", responses=documented(400, 404, 410, 503))
@@ -332,6 +378,7 @@ async def capacity(
     limits: Given[Limits],
     settings: Given[Settings],
     rules: Given[Rules],
+    longest: Given[Longest],
     caller: Given[str],
 ) -> Capacity:
     """Free places, and the limits."""
@@ -344,6 +391,13 @@ async def capacity(
         accepting=ledger.has_room(caller, limits),
         max_upload_bytes=settings.max_upload_bytes,
         max_fetch_bytes=rules.max_bytes if rules.enabled else None,
+        max_media_s=longest.max_duration_s,
+        max_batch_items=naming.ITEMS_MAX,
+        max_unfinished_uploads=settings.max_unfinished_uploads,
+        max_jobs_per_socket=settings.max_jobs_per_socket,
+        max_sockets_per_client=settings.max_sockets_per_client or None,
+        requests_per_minute=settings.requests_per_minute or None,
+        submits_per_minute=settings.submits_per_minute or None,
     )
 
 
@@ -367,6 +421,13 @@ async def _page(listing: Listing, jobs: Jobs, tokens: list[str], page: int, per_
 def _identity(request: Request[Any, Any, Any], caller: str, secret: bytes) -> idempotency.Identity:
     key = idempotency.key(request.headers.getall(idempotency.HEADER, []))
     return idempotency.derived(key, caller, secret) if key is not None else idempotency.new()
+
+
+def _deed(request: Request[Any, Any, Any], deed: str, view: JobView, secret: bytes) -> idempotency.Identity:
+    key = idempotency.key(request.headers.getall(idempotency.HEADER, []))
+    if key is None:
+        return idempotency.new()
+    return idempotency.of_job(key, deed, view.job_id, view.token_sha256, secret)
 
 
 def _admit(request: Request[Any, Any, Any], body_bytes_max: int, file_bytes_max: int) -> None:

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import telemetry
 
-_EVERYWHERE = {
+EVERYWHERE = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -16,11 +16,15 @@ _EVERYWHERE = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-_POLICY = (
+"""Of every answer."""
+_SECURE = ("strict-transport-security", "max-age=31536000")
+_UNKEPT = ("cache-control", "no-store")
+"""Of an answer that does not say how long it may be kept: most depend on a token."""
+POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
-_DOCS_POLICY = f"{_POLICY}; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:"
+_DOCS_POLICY = f"{POLICY}; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:"
 """The API reference makes its own style elements."""
 
 
@@ -34,14 +38,16 @@ def hardened(app: ASGIApp) -> Callable[[Scope, Receive, Send], Any]:
             return
         started = time.monotonic()
         path = scope["path"]
-        policy = _DOCS_POLICY if path == "/docs" else _POLICY
-        headers = [(name.encode(), value.encode()) for name, value in _EVERYWHERE.items()]
-        headers.append((b"content-security-policy", policy.encode()))
+        policy = _DOCS_POLICY if path == "/docs" else POLICY
+        said = [*EVERYWHERE.items(), _UNKEPT, ("content-security-policy", policy)]
+        if scope["scheme"] in ("https", "wss"):
+            said.append(_SECURE)
+        headers = [(name.encode(), value.encode()) for name, value in said]
         status = 0
 
         async def sent(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
                 given = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(one for one in headers if one[0] not in given)]

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from services.gateway.problems import Problem, file_too_large
+from services.gateway.problems import Problem, file_too_large, request_too_large
 
 JSON_BYTES_MAX = 64 << 10
 """Of a submit that names its recording."""
@@ -30,7 +30,7 @@ async def whole(request: Request[Any, Any, Any], limit: int = JSON_BYTES_MAX) ->
     async for block in blocks(request, limit):
         body += block
         if len(body) > limit:
-            raise Problem(413, "request_too_large", f"The request has more than the {limit:,} bytes that it may have.")
+            raise request_too_large(limit)
     return bytes(body)
 
 

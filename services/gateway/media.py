@@ -26,6 +26,7 @@ from contracts.artifacts import ArtifactRef, part_keys
 from contracts.progress import JobView
 from services.gateway import access, downloads
 from services.gateway.access import Right
+from services.gateway.engine import folded
 from services.gateway.handler import Jobs
 from services.gateway.problems import Problem, documented, job_expired, job_not_found
 
@@ -194,7 +195,7 @@ async def media(
     tags=["media"],
     summary="Get captions for a player",
     responses={
-        200: ResponseSpec(bytes, description="WebVTT.", media_type="text/vtt"),
+        200: ResponseSpec(bytes, description="WebVTT.", media_type="text/vtt", generate_examples=False),
         **documented(400, 404, 409, 410, 503),
     },
 )
@@ -235,11 +236,17 @@ async def peaks(job_id: JobId, jobs: Given[Jobs], store: Given[Store], credentia
 
 async def _ticketed(client: Client, job_id: str, secret: bytes, ticket: str) -> JobView:
     """The job that a ticket opens. Raises Problem, the same for a wrong ticket as for a wrong token."""
+    joblog, tickets = JobLog(client), Tickets(secret)
     try:
-        view = await JobLog(client).view(job_id)
+        deciding = await joblog.facts_of(job_id, *access.DECIDED_BY)
     except ValueError:
-        view = None  # an id that no job can have
-    if view is None or not Tickets(secret).opens(view, ticket, now_s=time.time()):
+        deciding = []  # an id that no job can have
+    view = folded((one.seq, one.fact) for one in deciding)
+    if view is not None and tickets.opens(view, ticket, now_s=time.time()):
+        view = await joblog.view(job_id)
+    else:
+        view = None
+    if view is None:
         raise job_not_found()
     if view.expired_at is not None:
         raise job_expired(view)

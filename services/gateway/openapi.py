@@ -9,6 +9,7 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from contracts import addresses
 from contracts.parameters import Parameters
+from services.gateway import idempotency
 from services.gateway.naming import ITEMS_MAX
 
 _ONE_SOURCE = [Schema(required=["upload_id"]), Schema(required=["source_url"])]
@@ -97,9 +98,12 @@ class CreateOperation(TusOperation):
         self._head("Upload-Length", Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=(1 << 63) - 1), required=True)
         metadata = "Names and, after a blank, values in base64, by comma; `filename` names the recording."
         self._head("Upload-Metadata", Schema(type=OpenAPIType.STRING, description=metadata))
-        key = "Sent again with the same length and metadata, the answer is the upload that there is."
+        key = (
+            f"{idempotency.FORM}. Sent again with the same length and metadata, the answer is the upload that there "
+            f"is. {idempotency.HOLDS}"
+        )
         self._head(
-            "Idempotency-Key",
+            idempotency.HEADER,
             Schema(type=OpenAPIType.STRING, description=key, min_length=1, max_length=255, pattern="^[!-~]+$"),
         )
 

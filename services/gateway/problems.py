@@ -5,13 +5,16 @@ Nothing of ours but the sentence goes out; a stack trace stays in the log under 
 
 import re
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import nats.errors
 from litestar import Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import Message, Scope, Send
 
 from chassis import telemetry
 from chassis.joblog import LogFull
@@ -104,7 +107,8 @@ def log_unavailable() -> Problem:
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problems of a route, for OpenAPI."""
+    """The problems of a route, for OpenAPI: those that it names, and those of every route."""
+    more = {421, 429} | ({408} if 413 in statuses else set())
     return {
         status: ResponseSpec(
             ProblemDocument,
@@ -112,12 +116,19 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
             media_type=MEDIA_TYPE,
             generate_examples=False,
         )
-        for status in statuses
+        for status in sorted({*statuses, *more})
     }
 
 
-def of_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDocument]:
+def request_too_large(max_bytes: int) -> Problem:
+    """A body that is no file, and larger than it may be."""
+    return Problem(413, "request_too_large", f"The request has more than the {max_bytes:,} bytes that it may have.")
+
+
+def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDocument]:
     """What the framework refuses: no such route, wrong method, invalid input."""
+    if error.status_code == 413 and isinstance(limit := _body_limit(request), int):
+        return answer(request_too_large(limit))
     code, detail = _FRAMEWORK.get(error.status_code, ("invalid_request", error.detail))
     field = None
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
@@ -165,6 +176,20 @@ def answer(problem: Problem, *, reference: str | None = None) -> Response[Proble
     )
 
 
+async def send_raw(problem: Problem, scope: Scope, send: Send) -> None:
+    """Answer with a problem where the framework has not been asked; the handshake of a websocket is refused with it."""
+    kind = "websocket.http.response" if scope["type"] == ScopeType.WEBSOCKET else "http.response"
+    body = msgspec.json.encode(problem.document)
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers
+    start = {
+        "type": f"{kind}.start",
+        "status": problem.document.status,
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    await send(cast(Message, start))
+    await send(cast(Message, {"type": f"{kind}.body", "body": body, "more_body": False}))
+
+
 HANDLERS: dict[Any, Any] = {
     Problem: of_ours,
     StoreFull: of_ours,
@@ -176,11 +201,16 @@ HANDLERS: dict[Any, Any] = {
     Exception: of_surprise,
 }
 
+
+def _body_limit(request: Request[Any, Any, Any]) -> object:
+    route = request.scope.get("route_handler")
+    return route.resolve_request_max_body_size() if isinstance(route, HTTPRouteHandler) else None
+
+
 _FRAMEWORK = {
     401: ("unauthorized", "This needs a token."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not know the method."),
-    413: ("request_too_large", "The request is larger than this server accepts."),
     415: ("unsupported_media_type", "This address does not accept that content type."),
 }
 
@@ -188,6 +218,7 @@ _DESCRIPTIONS = {
     400: "The request is wrong; `field` names what is.",
     401: "This needs the operator's token.",
     404: "There is no such job, or this token does not open it.",
+    408: "The body comes too slowly.",
     409: "The job is not in a state that allows it.",
     410: "The job or its result is no longer stored.",
     412: "`Tus-Resumable` is missing, or is a version that is not spoken.",
@@ -196,7 +227,8 @@ _DESCRIPTIONS = {
     416: "The range is outside the file.",
     422: "The `Idempotency-Key` was used for another recording or with other settings.",
     423: "Another request is sending to this upload; `Retry-After` says when to come back.",
-    429: "System busy: no place is free; `Retry-After` says when to come back.",
+    421: "The server is not known by the name it was asked under.",
+    429: "No place is free, or requests come too often; `Retry-After` says when to come back.",
     460: "The bytes do not have the checksum that the request says.",
     503: "A part of the system cannot be reached, or the log is full.",
     507: "The artifact store is full.",

@@ -36,7 +36,7 @@ async def check_stale(request: Request[Any, Any, Any], client: Given[Client], se
     if not settings.operator_token:
         raise nothing_here()
     given = access.bearer(request.headers.get("authorization"), None) or ""
-    if not hmac.compare_digest(given.encode(), settings.operator_token.encode()):
+    if not hmac.compare_digest(access.digest(given), access.digest(settings.operator_token)):
         raise Problem(401, "unauthorized", "This needs the operator's token.", headers={"WWW-Authenticate": "Bearer"})
     try:
         answer = await client.request(subjects.RECONCILE, b"", timeout=_PATIENCE_S)

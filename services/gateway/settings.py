@@ -1,10 +1,16 @@
 """Settings of the gateway; how much is let in is `chassis.admission.Limits` (SUBTIDE_MAX_ACTIVE_JOBS ...)."""
 
+import re
+
 import msgspec
 
 from contracts.artifacts import LEAF_BYTES
 
 _SECRET_MIN = 16
+_HEADER_MIN = 8 << 10
+_HEADER_MAX = 64 << 10  # the parser takes no longer address
+_ORIGIN = re.compile(r"https?://[^/?#@*,\s]+")
+_HOST = re.compile(r"\[[0-9a-f:.]+\]|[^/:?#@*,\s\[\]]+")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +44,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most that is stored of an upload at once, and sent again after a gateway was killed."""
     upload_lease_s: float = 4.0
     """How long after its last byte a request keeps another from going on with the same upload."""
+    requests_per_minute: int = 3000
+    """Requests of one client, counted by each gateway for itself; the pieces of uploads have ten times as many.
+    0: no limit."""
+    submits_per_minute: int = 300
+    """Requests of one client that create something. 0: no limit."""
+    wrong_tokens_per_minute: int = 60
+    """Requests from one address with a token that opens nothing. 0: no limit."""
+    max_sockets_per_client: int = 100
+    """Websockets of one client that are open at once. 0: no limit."""
+    max_header_bytes: int = 64 << 10
+    """Largest head of a request: its address and its headers."""
+    header_s: float = 20.0
+    """How long the head of a request may take to come."""
+    body_idle_s: float = 30.0
+    """How long the next KiB of a body may take to come."""
+    write_idle_s: float = 60.0
+    """How long a reader may take nothing of what waits for it."""
+    cors_origins: str = ""
+    """Origins, by comma, whose pages may use the API, e.g. https://intranet.example.org; `*` is any. Default: none."""
+    allowed_hosts: str = ""
+    """Names, by comma, under which the gateway may be asked besides that of `public_url`. Default: any, but on a
+    loopback address only localhost, 127.0.0.1 and [::1]."""
 
     def __post_init__(self) -> None:
         if self.secret and len(self.secret) < _SECRET_MIN:
@@ -46,3 +74,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("`port` must be between 0 and 65535")
         if not 1 <= self.upload_part_bytes <= LEAF_BYTES:
             raise ValueError(f"`upload_part_bytes` must be between 1 and {LEAF_BYTES}")
+        for name in ("requests_per_minute", "submits_per_minute", "wrong_tokens_per_minute", "max_sockets_per_client"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be 0, which is no limit, or more")
+        for name in ("header_s", "body_idle_s", "write_idle_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` must be above 0")
+        if not _HEADER_MIN <= self.max_header_bytes <= _HEADER_MAX:
+            raise ValueError(f"`max_header_bytes` must be between {_HEADER_MIN} and {_HEADER_MAX}")
+        for origin in listed(self.cors_origins):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"`cors_origins` has {origin!r}, which is no origin like https://example.org")
+        for host in listed(self.allowed_hosts):
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"`allowed_hosts` has {host!r}, which is no name of a host, without a port")
+
+
+def listed(setting: str) -> list[str]:
+    """The entries of a setting that is a list, by comma; lower case."""
+    return [entry.strip().lower() for entry in setting.split(",") if entry.strip()]

@@ -14,7 +14,7 @@ from litestar.exceptions import WebSocketDisconnect
 
 from chassis import telemetry
 from chassis.joblog import JobLog
-from services.gateway import messages
+from services.gateway import access, messages
 from services.gateway.engine import HighWater
 from services.gateway.feed import Feed
 from services.gateway.history import History
@@ -116,8 +116,9 @@ class _Session:
         self._watches[job_id] = watch
         self._on.feed.watch(job_id, watch)  # before the log is read, so that nothing falls between
         try:
-            recorded = await self._on.joblog.facts_of(job_id)
-            live = await self._on.joblog.live_progress(job_id) if recorded else []
+            may = watch.may(await self._on.joblog.facts_of(job_id, *access.DECIDED_BY))
+            recorded = await self._on.joblog.facts_of(job_id) if may else []
+            live = await self._on.joblog.live_progress(job_id) if may else []
         except ValueError:
             recorded, live = [], []  # an id that no job can have
         except (nats.errors.Error, TimeoutError):

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import nats.errors
@@ -112,7 +113,7 @@ class Intake:
         if await self._joblog.facts_of(identity.job_id):
             return await self._used(identity, submission)
         async with self._places.held(identity.job_id, 1, owner=OWNER, counted_as=counted_as, upload=None) as held:
-            await self._uploads.use(kept, identity.job_id)
+            await self._uploads.use(kept, identity.job_id, partial(check_unused, self._joblog))
             fact = await self._accepted(identity, submission)
             await held.append(fact)
         if not held.won:
@@ -136,8 +137,13 @@ class Intake:
             return await self._again(identity, submission)
         return await self._answer(identity, fact, Status.PENDING)
 
-    async def retry(self, view: JobView, *, counted_as: str) -> None:
-        """Begin the next run of a failed or cancelled job. Of two retries that race, one gets a Problem."""
+    async def retry(self, view: JobView, identity: Identity, *, counted_as: str) -> None:
+        """Begin the next run of a failed or cancelled job. Of two retries that race, one gets a Problem.
+
+        A further try with the key of a run that was begun begins none, whatever became of that run.
+        """
+        if identity.keyed and await self._was_retried(identity, view.job_id):
+            return
         if view.status not in (Status.FAILED, Status.CANCELLED):
             raise Problem(
                 409, "not_retryable", f"Only a failed or cancelled job can be retried; this one is {view.status}."
@@ -156,13 +162,22 @@ class Intake:
                 parameters=view.parameters,
                 token_sha256=view.token_sha256,
                 tier=view.tier,
+                retried_as=identity.job_id if identity.keyed else None,
             )
             await held.append(fact)
         if not held.won:
+            if identity.keyed and await self._was_retried(identity, view.job_id):
+                return
             now = await self._joblog.view(view.job_id)
             if now is not None and now.expired_at is not None:
                 raise job_expired(now)
             raise Problem(409, "already_retried", "Somebody else has just retried this job.")
+
+    async def _was_retried(self, identity: Identity, job_id: str) -> bool:
+        recorded = await self._joblog.facts_of(job_id)
+        return any(
+            isinstance(one.fact, facts.JobAccepted) and one.fact.retried_as == identity.job_id for one in recorded
+        )
 
     async def _accepted(self, identity: Identity, submission: Submission) -> facts.JobAccepted:
         finished = None
@@ -251,6 +266,14 @@ def check_whole(upload: Upload) -> None:
         )
     if not upload.length:
         raise empty_file()
+
+
+async def check_unused(joblog: JobLog, used_by: str) -> None:
+    """Whether what was to be made of an upload never came. Raises Problem where it is there: of a batch, the jobs may
+    come later.
+    """
+    if await joblog.facts_of(used_by):
+        raise upload_used()
 
 
 def upload_used() -> Problem:

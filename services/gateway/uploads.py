@@ -6,6 +6,7 @@ Nothing is kept in a gateway's memory, so any of several can go on where another
 import asyncio
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -115,11 +116,15 @@ class Uploads:
             raise Changed from error
         return Kept(kept.upload_id, upload, int(revision))
 
-    async def use(self, kept: Kept, job_id: str) -> None:
-        """Say that a job is being made of it, so that nobody removes it any more. Raises Problem where it is gone."""
-        while kept.upload.used_by is None:
+    async def use(self, kept: Kept, used_by: str, check: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """Say what job or batch is being made of it, so that nobody removes it any more. Raises Problem where it is
+        gone; `check` is asked of another that said so before, and raises where that one was made.
+        """
+        while kept.upload.used_by != used_by:
+            if kept.upload.used_by is not None and check is not None:
+                await check(kept.upload.used_by)
             try:
-                await self.save(kept, msgspec.structs.replace(kept.upload, used_by=job_id))
+                await self.save(kept, msgspec.structs.replace(kept.upload, used_by=used_by))
             except Changed:
                 kept = await self.again(kept)
             else:

@@ -29,6 +29,10 @@ class Watch:
         """The last fact that was said."""
         self._kept_back: list[Recorded] | None = []
 
+    def may(self, deciding: Sequence[Recorded]) -> bool:
+        """Whether the token opens the job, by the facts that decide it."""
+        return access.right(folded((one.seq, one.fact) for one in deciding), self._token_sha256) is not None
+
     def open(self, recorded: Sequence[Recorded], live: Sequence[LiveProgress], since: int | None) -> bool:
         """Say the snapshot and what followed it. False, and only why, where there is nothing to watch.
 

@@ -50,6 +50,13 @@ WORKERS = {
     "SUBTIDE_EXPORTER_WORKERS": "2",
     "SUBTIDE_DISPATCHER_WORKERS": "2",
 }
+UNLIMITED = {
+    "SUBTIDE_GATEWAY_REQUESTS_PER_MINUTE": "0",
+    "SUBTIDE_GATEWAY_SUBMITS_PER_MINUTE": "0",
+    "SUBTIDE_GATEWAY_WRONG_TOKENS_PER_MINUTE": "0",
+    "SUBTIDE_GATEWAY_MAX_SOCKETS_PER_CLIENT": "0",
+}
+"""All users come from one address."""
 MEMBERS = {
     "gateway": 2,
     "dispatcher": 2,
@@ -312,7 +319,9 @@ class Cluster:
             "DATABASE_URL": self.postgres.url,
             "ARTIFACTS_URL": self.artifacts.as_uri(),
             "SUBTIDE_GATEWAY_SECRET": "one secret for every gateway of the chaos",
+            **UNLIMITED,
             "SUBTIDE_EXTRACTOR_ENGINE": "tests.chaos.engines:FakeExtractor",
+            "SUBTIDE_EXTRACTOR_ENGINE_FOLDERS": str(self.notes),
             "SUBTIDE_TRANSCRIBER_ENGINE": "tests.chaos.engines:FakeTranscriber",
             "SUBTIDE_DIARIZER_ENGINE": "tests.chaos.engines:FakeDiarizer",
             engines.FOLDER: str(self.notes),

@@ -20,6 +20,7 @@ import msgspec
 
 from contracts.failures import FailureCode, Permanent, Retryable
 from contracts.transcript import Chunk, MediaFacts, MediaTrack, Region, Segment, Turn, Word
+from services.extractor.limits import Limits
 from services.transcriber.plan import Planned
 
 FOLDER = "SUBTIDE_CHAOS_FOLDER"
@@ -87,6 +88,9 @@ def notes(folder: Path) -> list[Note]:
 
 class FakeExtractor:
     """Has the interface of services.extractor.engine.Extractor."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits
 
     def identity(self) -> str:
         """See Extractor."""

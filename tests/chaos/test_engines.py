@@ -37,7 +37,7 @@ def extracted(folder: Path, script: Script) -> Path:
 @pytest.mark.parametrize(
     ("fake", "real", "methods"),
     [
-        (FakeExtractor, Extractor, ["identity", "extract"]),
+        (FakeExtractor, Extractor, ["__init__", "identity", "extract"]),
         (FakeTranscriber, Transcriber, ["__init__", "identity", "plan", "transcribe"]),
         (FakeDiarizer, Diarizer, ["__init__", "identity", "diarize"]),
     ],

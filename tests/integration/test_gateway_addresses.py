@@ -147,6 +147,7 @@ async def test_no_form_that_is_inside_by_itself_is_accepted_and_nobody_is_contac
     environ: dict[str, str], canary: Origin
 ) -> None:
     environ |= {"SUBTIDE_FETCHER_PORTS": f"80,{canary.port}", "SUBTIDE_MAX_QUEUED_JOBS": "1000"}
+    environ |= {"SUBTIDE_GATEWAY_SUBMITS_PER_MINUTE": "0"}
     async with running_gateway(environ) as gateway:
         for form in FORMS:
             url = form.replace("{port}", str(canary.port))

@@ -350,7 +350,7 @@ async def test_a_gateway_that_is_killed_during_an_upload_does_not_keep_the_retry
 
         writer = await until(begun, 30)
         writer.write(
-            b"POST /api/jobs/submit HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Length: 1000000\r\n"
+            b"POST /api/jobs/submit HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: k\r\nContent-Length: 1000000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx'
         )

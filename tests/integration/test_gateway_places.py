@@ -40,7 +40,12 @@ class Raw:
     async def submitting(cls, gateway: Gateway, *headers: str) -> "Raw":
         host, port = gateway.url.removeprefix("http://").split(":")
         one = cls(*await asyncio.open_connection(host, int(port)))
-        lines = ["POST /api/jobs/submit HTTP/1.1", "Host: x", "Content-Type: multipart/form-data; boundary=b", *headers]
+        lines = [
+            "POST /api/jobs/submit HTTP/1.1",
+            "Host: localhost",
+            "Content-Type: multipart/form-data; boundary=b",
+            *headers,
+        ]
         one.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         await one.writer.drain()
         return one

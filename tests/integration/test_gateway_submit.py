@@ -142,7 +142,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
     host, port = gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
-        b"POST /api/jobs/submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"POST /api/jobs/submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         b"Content-Length: 50000000\r\n\r\n"
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 20_000_000
     )
@@ -202,7 +202,8 @@ class TestRaw:
         host, port = gateway.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(
-            b"PUT /api/jobs/submit/a.mp4 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            b"PUT /api/jobs/submit/a.mp4 HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
         )
         assert (await reader.readline()).startswith(b"HTTP/1.1 100 ")
         assert await reader.readline() == b"\r\n"

@@ -87,7 +87,8 @@ async def half_open(gateway: Gateway, at: str, content: bytes, length: int = len
     host, port = gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     head = "".join(f"{name}: {value}\r\n" for name, value in (BYTES | {"Upload-Offset": "0"}).items())
-    writer.write(f"PATCH {at} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{head}\r\n".encode() + content)
+    lines = f"PATCH {at} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{head}\r\n"
+    writer.write(lines.encode() + content)
     await writer.drain()
     return writer
 
@@ -391,7 +392,7 @@ class TestSubmit:
         await send(gateway, at, b"12345")
         uploads = await registry(client, store)
         kept = await uploads.opened(named(at)["upload_id"], named(at)["upload_token"])
-        await uploads.use(kept, "a job that never came")
+        await uploads.use(kept, "a-job-that-never-came")
         answers = [await submit(gateway, at), await submit(gateway, at)]
         assert [answer.status_code for answer in answers] == [202, 409]
         assert len(await joblog.read(1, 10)) == 1

@@ -38,6 +38,9 @@ OPERATOR_TOKEN = "the-operator-of-this-test"
 SETTINGS = {
     "SUBTIDE_MAX_QUEUED_JOBS": "1000000",
     "SUBTIDE_GATEWAY_MAX_UNFINISHED_UPLOADS": "1000000",
+    "SUBTIDE_GATEWAY_REQUESTS_PER_MINUTE": "0",
+    "SUBTIDE_GATEWAY_SUBMITS_PER_MINUTE": "0",
+    "SUBTIDE_GATEWAY_WRONG_TOKENS_PER_MINUTE": "0",
     "SUBTIDE_GATEWAY_OPERATOR_TOKEN": OPERATOR_TOKEN,
 }
 """Nothing is refused for being too much: that has tests of its own, and would hide everything else here."""
@@ -52,8 +55,6 @@ _CONFIG = """\
 {job_id}
 [checks]
 enabled = true
-# The framework's own answers to OPTIONS name some of the methods only.
-allow_header_conformance.enabled = false
 # What the document cannot say of a request: that its key was used, its job deleted, its upload in another state.
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "304", "401", "404", "409", "410", "413", "416", "422", "423", "460"]
