@@ -26,6 +26,7 @@ class Minted(msgspec.Struct, frozen=True, kw_only=True):
     share_id: int
     share_token: str
     url: str
+    """The page of the job. The token stands behind `#`, which a browser sends to nobody."""
 
 
 class ShareInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +122,7 @@ def listed(shares: list[Share]) -> list[ShareInfo]:
 
 
 def _minted(view: JobView, n: int, identity: Identity, base_url: str) -> Minted:
-    url = f"{base_url.rstrip('/')}/api/jobs/{view.job_id}?token={identity.token}"
+    url = f"{base_url.rstrip('/')}/jobs/{view.job_id}#token={identity.token}"
     return Minted(share_id=n, share_token=identity.token, url=url)
 
 

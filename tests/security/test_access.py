@@ -7,7 +7,7 @@ is answered byte for byte as if there were nothing.
 import asyncio
 import json
 import typing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from services.gateway import app, documents, messages
+from services.gateway import access, app, documents, messages
 from services.gateway.assets import scalar_path
 from services.gateway.settings import Settings
 from tests.security.callers import BYTES, TUS, World, absent, bearer, world
@@ -82,7 +82,7 @@ def anyone(method: str, path: str, status: int = 200, code: str | None = None, *
     return Row(method=method, path=path, status=status, code=code, **more)
 
 
-_PLAYERS = {"ways": ("header", "query", "ticket")}
+_PLAYERS: dict[str, Any] = {"ways": ("header", "query", "ticket")}
 ROWS = [
     job("GET", "", LOOKERS),
     job("GET", "/download/{format_name}", LOOKERS),
@@ -143,7 +143,7 @@ ROWS = [
 ]  # fmt: skip
 
 ABSENT = "nothing"
-_MALFORMED = [
+_MALFORMED: list[dict[str, str | bytes]] = [
     {"Authorization": "Bearer"},
     {"Authorization": "Basic dXNlcjpwYXNzd29yZA=="},
     {"Authorization": "OWNER"},
@@ -311,6 +311,18 @@ async def test_an_id_that_nothing_can_have_is_as_one_that_nothing_has(there: Wor
     assert len({str(told(answer)) for answer in answers}) == 2
 
 
+async def test_a_token_may_be_so_long_and_no_longer(there: World) -> None:
+    async with connect(there.gateway.ws_url) as socket:
+        for length, code in (
+            (access.TOKEN_LENGTH_MAX, "job_not_found"),
+            (access.TOKEN_LENGTH_MAX + 1, "invalid_message"),
+        ):
+            await socket.send(json.dumps({"type": "subscribe", "job_id": there.ids["job"], "token": "x" * length}))
+            answer = json.loads(await asyncio.wait_for(socket.recv(), 10))
+            assert answer["code"] == code
+    assert str(access.TOKEN_LENGTH_MAX) in answer["message"]
+
+
 async def test_every_message_of_the_websocket_has_its_row(there: World) -> None:
     kinds = typing.get_args(messages.AnyClientMessage)
     assert {kind.__struct_config__.tag for kind in kinds} == set(_MESSAGES)
@@ -350,7 +362,7 @@ def _subscribed(thing: str, who: str) -> str:
     return "job_not_found"
 
 
-_MESSAGES = {
+_MESSAGES: dict[str, Callable[[str, str], str]] = {
     "subscribe": _subscribed,
     "unsubscribe": lambda thing, who: "pong",
     "ping": lambda thing, who: "pong",
