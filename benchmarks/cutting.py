@@ -82,7 +82,7 @@ async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         while block := await reader.read(_BLOCK_BYTES):
             writer.write(block)
             await writer.drain()
-        writer.close()
+    writer.close()  # however it ended: a server that was killed resets its connections
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -270,14 +270,15 @@ def test_an_hour_of_silence_needs_little_memory_and_few_peaks(tmp_path: Path) ->
         duration_s, resident_bytes = pool.apply(_extract_and_weigh, (source,))
 
     assert duration_s == 3600
-    assert resident_bytes < 300 * 2**20
+    assert resident_bytes < 150 * 2**20  # the interpreter and FFmpeg alone take half of it; the samples are 115 MB
     peaks = json.loads((tmp_path / "out.peaks").read_bytes())
     assert peaks["length"] * 2 == len(peaks["data"]) <= 8000
 
 
 def _extract_and_weigh(source: Path) -> tuple[float, int]:
-    duration_s = extract(source)[0].duration_s
-    return duration_s, _peak_resident_bytes()
+    wav, peaks = source.parent / "out.wav", source.parent / "out.peaks"
+    media = Extractor().extract([source], wav, peaks, report=lambda fraction, message: None)
+    return media.duration_s, _peak_resident_bytes()
 
 
 def _peak_resident_bytes() -> int:
