@@ -1,37 +1,38 @@
 """Engines in child processes: one may crash, hang or hog a core, and the service's heartbeat goes on.
 
 A child is made at the first call, keeps its models between calls, dies with its parent, and is killed when its call is
-cancelled (a shutdown, a ceiling), because nothing else stops native code.
+cancelled (a shutdown, a ceiling), because nothing else stops native code. What it says is plain data (chassis/channel).
 """
 
 import asyncio
-import ctypes
-import importlib
-import itertools
-import multiprocessing
 import os
-import signal
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
-from pebble import ProcessExpired, ProcessPool
 
-from chassis import sandbox, telemetry
+from chassis import channel, telemetry
+from chassis.channel import Answer, Call, Hosted, MissingLayers, Progress, Raised, Returned
 from chassis.sandbox import Reach, Sandbox
 from contracts.failures import EngineError, FailureCode, Permanent, Retryable
 
-Report = Callable[[float, str], None]
-"""What an engine says of itself: a fraction of its work from 0 to 1, and a sentence."""
+Report = Callable[[float, str], Coroutine[Any, Any, None]]
+"""Hears of an engine's progress: a fraction of its work from 0 to 1, and a sentence."""
 
-_REPORT_EVERY_S = 0.25
+R = TypeVar("R")
+
+_DYING_S = 5.0
+"""How long a process may take from its last word to its end."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_HARMLESS = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+"""All that a child in a sandbox may see of the environment, where services find their credentials."""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Which engine a child hosts: `target` is `module:Class`, made with `arguments`."""
+    """Which engine a child hosts: `target` is `module:Class`, made with `arguments`, which are plain data."""
 
     target: str
     arguments: dict[str, Any] = {}
@@ -49,12 +50,6 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a child in a sandbox serves one call: it needs fresh=True")
 
 
-class MissingLayers(msgspec.Struct, frozen=True):
-    """What a child says of its sandbox before its first call."""
-
-    names: list[str]
-
-
 class EnginePool:
     """`workers` child processes with an engine each; a child serves one call at a time."""
 
@@ -68,17 +63,16 @@ class EnginePool:
     ) -> None:
         """`crash_code` is what a child that died means; `limit_code` one that met a limit of its sandbox."""
         self._spec = spec
-        self._workers = workers
-        self._identities: dict[tuple[str, ...], str] = {}
-        self._warming: asyncio.Task[None] | None = None
         self._crash_code = crash_code
         self._limit_code = limit_code
+        self._free = asyncio.Semaphore(workers)
+        self._children: set[_Child] = set()
+        self._idle: list[_Child] = []
+        self._identities: dict[tuple[str, ...], str] = {}
         self._missing: set[str] = set()
-        self._calls = itertools.count()
-        self._reports: dict[int, Callable[[float, str], Awaitable[None]]] = {}
-        self._sending: set[asyncio.Task[None]] = set()
-        self._receiver: Connection | None = None
-        self._pool: ProcessPool | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._reports: set[asyncio.Task[None]] = set()
+        self._deaths: set[asyncio.Task[int]] = set()
 
     def warm_up(self, *arguments: str) -> None:
         """Load the models now, in the background, so that the first job need not wait for them."""
@@ -89,73 +83,84 @@ class EnginePool:
             except EngineError as error:
                 telemetry.logger().error("engine_not_ready", engine=self._spec.target, error=str(error))
 
-        self._warming = asyncio.ensure_future(load())
+        self._warming = asyncio.create_task(load(), name="engine-warm-up")
 
     async def identity(self, *arguments: str) -> str:
         """What the engine calls itself: everything but its inputs and parameters that could change a result."""
         if arguments not in self._identities:
-            self._identities[arguments] = await self.call("identity", *arguments)
+            self._identities[arguments] = await self.call("identity", *arguments, returns=str)
         return self._identities[arguments]
 
     async def call(
-        self,
-        method: str,
-        *arguments: Any,
-        report: Callable[[float, str], Awaitable[None]] | None = None,
-        **options: Any,
-    ) -> Any:
+        self, method: str, *arguments: Any, returns: type[R], report: Report | None = None, **options: Any
+    ) -> R:
         """Call a method of an engine and await its result; `report`, if given, hears of its progress.
 
-        Raises what the engine raises, and Retryable where the child died. Cancelling kills the child.
+        Raises what the engine raises (EngineFault where that is no failure of ours), and Retryable where the child
+        died or answered with something else than `returns`. Cancelling kills the child.
         """
-        return await self.call_within(Reach(), method, *arguments, report=report, **options)
+        return await self.call_within(Reach(), method, *arguments, returns=returns, report=report, **options)
 
     async def call_within(
         self,
         reach: Reach,
         method: str,
         *arguments: Any,
-        report: Callable[[float, str], Awaitable[None]] | None = None,
+        returns: type[R],
+        report: Report | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> R:
         """As `call`, of an engine in a sandbox that needs files.
 
         Raises also Retryable where it took too long, and Permanent where it met another limit of its sandbox.
         """
-        pool = self._started()
-        call = next(self._calls)
-        if report is not None:
-            self._reports[call] = report
-        future = asyncio.wrap_future(
-            pool.schedule(_invoke, args=(call if report else None, reach, method, arguments, options))
-        )
-        try:
-            return await self._in_time(future)
-        except ProcessExpired as error:
-            self._refuse(error.exitcode, error)
-            raise Retryable(self._crash_code, f"the engine process died (exit code {error.exitcode})") from None
-        except (MemoryError, OSError) as error:
-            self._refuse(None, error)
-            raise
-        finally:
-            self._reports.pop(call, None)
+        asked = Call(method=method, arguments=list(arguments), options=options, reach=reach, reports=report is not None)
+        async with self._free:
+            child = self._idle.pop() if self._idle else await self._started()
+            try:
+                return await self._in_time(self._answered(child, asked, returns, report))
+            except (ValueError, msgspec.DecodeError) as error:
+                raise Retryable(self._crash_code, f"the engine process made no sense: {error}") from error
+            except (MemoryError, OSError) as error:
+                self._refuse(None, error)
+                raise
+            finally:
+                self._part_with(child)
 
     async def close(self) -> None:
         """Kill the children. The next call would make others."""
-        if self._warming is not None:
-            self._warming.cancel()
-        if self._pool is None:
-            return
-        pool, self._pool = self._pool, None
-        asyncio.get_running_loop().remove_reader(self._reading().fileno())
-        self._reading().close()
-        await asyncio.to_thread(_kill, pool)
+        for task in [*([self._warming] if self._warming else []), *self._reports]:
+            task.cancel()
+        self._idle.clear()
+        for child in list(self._children):
+            self._kill(child)
+        if self._deaths:
+            await asyncio.wait(self._deaths)
 
-    async def _in_time(self, future: "asyncio.Future[Any]") -> Any:
+    async def _answered(self, child: "_Child", asked: Call, returns: type[R], report: Report | None) -> R:
+        try:
+            async for said in child.answers(asked):
+                match said:
+                    case Returned():
+                        return channel.decode(said.value, returns)
+                    case Raised():
+                        raise channel.exception(said)
+                    case Progress() if report is not None:
+                        self._tell(report, said)
+                    case MissingLayers():
+                        self._miss(said.names)
+        except (EOFError, ConnectionError):
+            exitcode = await child.died()
+            died = Retryable(self._crash_code, f"the engine process died (exit code {exitcode})")
+            self._refuse(exitcode, died)
+            raise died from None
+        raise AssertionError("the answers of a child end with a result or an error")
+
+    async def _in_time(self, answer: Awaitable[R]) -> R:
         wall_s = self._spec.sandbox.wall_s if self._spec.sandbox else None
         try:
             async with asyncio.timeout(wall_s) as limit:
-                return await future
+                return await answer
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -168,100 +173,96 @@ class EnginePool:
         if told:
             raise Permanent(self._limit_code, told, told=told) from error
 
-    def _started(self) -> ProcessPool:
-        if self._pool is None:
-            self._receiver, sender = multiprocessing.Pipe(duplex=False)
-            self._pool = ProcessPool(
-                max_workers=self._workers,
-                max_tasks=1 if self._spec.fresh else 0,
-                context=multiprocessing.get_context("spawn"),
-                initializer=_initialise,
-                initargs=(self._spec, sender, os.getpid()),
-            )
-            asyncio.get_running_loop().add_reader(self._receiver.fileno(), self._heard)
-        return self._pool
+    async def _started(self) -> "_Child":
+        child = await _Child.start(self._spec)
+        self._children.add(child)
+        return child
 
-    def _reading(self) -> Connection:
-        assert self._receiver is not None
-        return self._receiver
+    def _part_with(self, child: "_Child") -> None:
+        if child.answered and not self._spec.fresh and child in self._children:
+            self._idle.append(child)
+        else:
+            self._kill(child)
 
-    def _heard(self) -> None:
-        heard = self._reading().recv()
-        if isinstance(heard, MissingLayers):
-            for layer in sorted(set(heard.names) - self._missing):
-                self._missing.add(layer)
-                telemetry.logger().warning("sandbox_layer_missing", engine=self._spec.target, layer=layer)
-            return
-        call, fraction, message = heard
-        report = self._reports.get(call)
-        if report is not None:
-            task = asyncio.ensure_future(report(fraction, message))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+    def _kill(self, child: "_Child") -> None:
+        self._children.discard(child)
+        death = asyncio.create_task(child.death(), name="engine-death")
+        self._deaths.add(death)
+        death.add_done_callback(self._deaths.discard)
+
+    def _tell(self, report: Report, progress: Progress) -> None:
+        fraction = min(1.0, max(0.0, progress.fraction))
+        telling = asyncio.create_task(report(fraction, progress.message[: channel.MESSAGE_MAX]), name="engine-report")
+        self._reports.add(telling)
+        telling.add_done_callback(self._reports.discard)
+
+    def _miss(self, layers: list[str]) -> None:
+        for layer in sorted(set(layers) - self._missing):
+            self._missing.add(layer)
+            telemetry.logger().warning("sandbox_layer_missing", engine=self._spec.target, layer=layer)
 
 
-_hosted: dict[str, Any] = {}
-"""What the child holds: its spec, the pipe to its parent and, once made, the engine."""
+class _Child:
+    """One process. It serves a call after the other, for as long as each is answered."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.answered = True
+        """Whether it has nothing left to say of its last call."""
+
+    @classmethod
+    async def start(cls, spec: EngineSpec) -> "_Child":
+        """A process with the engine to be."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "chassis.hosting"), env=_environ(spec), stdin=PIPE, stdout=PIPE
+        )
+        child = cls(process)
+        hosted = Hosted(
+            target=spec.target, arguments=spec.arguments, sandbox=spec.sandbox, nice=spec.nice, parent=os.getpid()
+        )
+        child._input.write(channel.encode(hosted))
+        return child
+
+    async def answers(self, asked: Call) -> AsyncIterator[Answer]:
+        """What it says of a call, to the last word.
+
+        Raises EOFError or ConnectionError where it died; ValueError (msgspec.DecodeError) where it makes no sense.
+        """
+        self.answered = False
+        self._input.write(channel.encode(asked))
+        await self._input.drain()
+        assert self._process.stdout is not None
+        while not self.answered:
+            header = await self._process.stdout.readexactly(channel.HEADER_BYTES)
+            said = channel.answer(await self._process.stdout.readexactly(channel.length(header)))
+            self.answered = isinstance(said, Returned | Raised)
+            yield said
+
+    async def died(self) -> int:
+        """Its exit code, now that it has fallen silent: of a signal, less than 0."""
+        try:
+            async with asyncio.timeout(_DYING_S):
+                return await self._process.wait()  # not killed first: that would take its exit code from asyncio
+        except TimeoutError:
+            return await self.death()
+
+    async def death(self) -> int:
+        """Kill it, unless it is dead."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._process.wait()
+
+    @property
+    def _input(self) -> asyncio.StreamWriter:
+        assert self._process.stdin is not None
+        return self._process.stdin
 
 
-def _initialise(spec: EngineSpec, sender: Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)  # it died before we asked to be told
-        _keep_freed_memory()
-    os.nice(spec.nice)
+def _environ(spec: EngineSpec) -> dict[str, str]:
+    seen = dict(os.environ)
+    if spec.sandbox is not None:
+        names = (*_HARMLESS, *spec.sandbox.variables)
+        seen = {name: value for name, value in seen.items() if name in names}
     if spec.threads:
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[variable] = str(spec.threads)
-    _hosted.update(spec=spec, sender=sender)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed instead of giving it back and faulting it in again for the next batch.
-
-    Inference frees and takes tens of megabytes many times a second; the page faults were a tenth of its time. The
-    numbers are those of mallopt(3); another libc has no such call.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
-
-
-def _invoke(call: int | None, reach: Reach, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    spec: EngineSpec = _hosted["spec"]
-    if "engine" not in _hosted:
-        module, _, name = spec.target.partition(":")
-        _hosted["engine"] = getattr(importlib.import_module(module), name)(**spec.arguments)
-    if call is not None:
-        options = options | {"report": _reporter(call)}
-    function = getattr(_hosted["engine"], method)
-    if spec.sandbox is None:
-        return function(*arguments, **options)
-    if missing := sandbox.enter(spec.sandbox, reach):
-        _hosted["sender"].send(MissingLayers(missing))
-    try:
-        return function(*arguments, **options)
-    except MemoryError:
-        raise MemoryError from None  # a library's own kind of it could not be read by the parent
-
-
-def _reporter(call: int) -> Report:
-    last = 0.0
-
-    def report(fraction: float, message: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _REPORT_EVERY_S:
-            last = now
-            # Under PIPE_BUF, so the write is whole even if we are killed in the next instant.
-            _hosted["sender"].send((call, float(fraction), message[:200]))
-
-    return report
-
-
-def _kill(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
+        seen |= dict.fromkeys(_THREADS, str(spec.threads))
+    return seen | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

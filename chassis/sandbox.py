@@ -36,6 +36,8 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = 64
     folders: tuple[Path, ...] = ()
     """Folders it may read and write in every call."""
+    variables: tuple[str, ...] = ()
+    """Names in the environment that it may see, besides those of the language, the time zone and the like."""
 
     def limit_met(self, exitcode: int | None, error: Exception) -> str:
         """Which limit a child met that ended like this, in a sentence; empty if it was none."""

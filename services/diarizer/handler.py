@@ -43,7 +43,7 @@ class Diarization:
                 await work.report(progress.Stage.DIARIZING, fraction, message)
 
             async with self._store.local(fact.audio.key) as wav:
-                turns = await self._engine.call("diarize", wav, report=report, **parameters)
+                turns = await self._engine.call("diarize", wav, returns=list[Turn], report=report, **parameters)
             turns = await self._store.keep(key, turns, list[Turn])
         stored = await self._store.find(key)
         receipt = facts.StageReceipt(

@@ -64,9 +64,10 @@ class Extraction:
         async with self._store.workspace() as folder:
             try:
                 async with self._store.local_parts(source) as paths:
-                    media: MediaFacts = await self._engine.call_within(
+                    media = await self._engine.call_within(
                         Reach(read=paths, write=[folder]),
                         *("extract", paths, folder / "audio.wav", folder / "peaks.json"),
+                        returns=MediaFacts,
                         report=report,
                     )
             except Missing as error:

@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`module:Class` of the engine."""
     engine_folders: str = ""
     """Folders, separated as in PATH, that an engine of your own needs besides the recording and what it makes of it."""
+    engine_variables: str = ""
+    """Names in the environment, separated by commas, that an engine of your own needs."""
     max_duration_s: float = 12 * 3600.0
     """Longest recording, by what it says of itself and by what comes out of it; at most the 37 hours of a WAV."""
     max_streams: int = 64
@@ -66,4 +68,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             address_space_bytes=self.max_memory_bytes,
             file_bytes=int(self.max_duration_s * _BYTES_PER_S) + _BESIDES_BYTES,
             folders=tuple(Path(folder) for folder in self.engine_folders.split(os.pathsep) if folder),
+            variables=tuple(name.strip() for name in self.engine_variables.split(",") if name.strip()),
         )

@@ -1,11 +1,12 @@
 """Plans a transcription, and transcribes one chunk."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
-from chassis.child import EnginePool
+from chassis.child import EnginePool, Report
 from chassis.settle import Work
 from chassis.store import Missing, Store
 from contracts import facts, progress
@@ -57,7 +58,7 @@ class Transcription:
                 await work.report(progress.Stage.TRANSCRIBING, fraction * progress.PLANNED_SHARE, message)
 
             async with self._store.local(fact.audio.key) as wav:
-                planned = await self._engine.call("plan", asked.model, wav, report=report, **options)
+                planned = await self._engine.call("plan", asked.model, wav, returns=Planned, report=report, **options)
             planned = await self._store.keep(key, planned, Planned)
         ref = ArtifactRef(key=key, digest=digest, bytes=0)
         announced = facts.TranscriptionPlanned(
@@ -82,7 +83,7 @@ class Transcription:
     async def _chunk(self, fact: facts.ChunkRequested, work: Work) -> Sequence[facts.Fact]:
         asked = fact.parameters
         identity = await self._engine.identity(asked.model)
-        options = {
+        options: dict[str, Any] = {
             "language": fact.language,
             "task": asked.task,
             "initial_prompt": asked.initial_prompt,
@@ -98,7 +99,10 @@ class Transcription:
         else:
             pcm = await self._store.get(fact.audio.key, **_byte_range(fact.chunk, fact.audio.bytes))
             segments = await self._engine.call(
-                "transcribe", asked.model, pcm, fact.chunk, report=_chunk_report(fact, work), **options
+                *("transcribe", asked.model, pcm, fact.chunk),
+                returns=list[Segment],
+                report=_chunk_report(fact, work),
+                **options,
             )
             segments = await self._store.keep(key, segments, list[Segment])
         transcribed = facts.ChunkTranscribed(
@@ -158,7 +162,7 @@ def _byte_range(chunk: Chunk, wav_bytes: int) -> dict[str, int]:
     return {"start": at(chunk.start), "end": min(at(chunk.end), wav_bytes)}
 
 
-def _chunk_report(fact: facts.ChunkRequested, work: Work) -> Callable[[float, str], Awaitable[None]]:
+def _chunk_report(fact: facts.ChunkRequested, work: Work) -> Report:
     """Progress inside a chunk, as progress of the job's whole transcription."""
     known = work.facts()
     planned = next((known for known in known if isinstance(known, facts.TranscriptionPlanned)), None)

@@ -322,6 +322,7 @@ class Cluster:
             **UNLIMITED,
             "SUBTIDE_EXTRACTOR_ENGINE": "tests.chaos.engines:FakeExtractor",
             "SUBTIDE_EXTRACTOR_ENGINE_FOLDERS": str(self.notes),
+            "SUBTIDE_EXTRACTOR_ENGINE_VARIABLES": f"{engines.FOLDER},{engines.WORK_S}",
             "SUBTIDE_TRANSCRIBER_ENGINE": "tests.chaos.engines:FakeTranscriber",
             "SUBTIDE_DIARIZER_ENGINE": "tests.chaos.engines:FakeDiarizer",
             engines.FOLDER: str(self.notes),

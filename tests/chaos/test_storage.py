@@ -25,10 +25,11 @@ async def test_a_full_store_refuses_submits_and_loses_no_job(patient: Patient) -
     cluster = patient.cluster
     if not cluster.has_disk_of_its_own:
         pytest.skip("only root can give the store a small disk of its own")
-    # given a job in the extractor, whose sound there will be no room for
-    before = await patient.submit(Script(salt="before the disk was full", chunks=6, work_s=0.5))
-    await until(lambda: patient.notes(before, "extract", ended=False), 20)
-    cluster.fill_disk()
+    # given a job for the extractor, whose sound there is no room for
+    (extractor,) = cluster.of("extractor")
+    async with _held(extractor):
+        before = await patient.submit(Script(salt="before the disk was full", chunks=6, work_s=0.5))
+        cluster.fill_disk()
     try:
         # when others are sent
         refused = await patient.try_submit(Script(salt="while the disk was full"))

@@ -121,7 +121,7 @@ class Trap:
             began = time.monotonic()
             try:
                 found = await self._pool.call_within(
-                    Reach(read=paths, write=[work]), "examine", paths, work, report=_silent
+                    Reach(read=paths, write=[work]), "examine", paths, work, returns=list[Outcome], report=_silent
                 )
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a line of the table
                 if len(specimens) > 1:

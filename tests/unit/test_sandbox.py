@@ -122,8 +122,12 @@ def _code(act: Callable[[], Any]) -> int:
 async def burgled(sandbox: Sandbox = SANDBOX) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     spec = EngineSpec(target="tests.unit.test_sandbox:Burglar", threads=1, fresh=True, sandbox=sandbox)
     pool = EnginePool(spec, workers=1, crash_code=FailureCode.DECODER_CRASHED)
+
+    async def call(reach: Reach, method: str, *arguments: Any) -> Any:
+        return await pool.call_within(reach, method, *arguments, returns=Any)
+
     try:
-        yield pool.call_within
+        yield call
     finally:
         await pool.close()
 
@@ -255,7 +259,7 @@ async def test_a_layer_that_the_machine_lacks_is_said_once_by_name(capsys: pytes
     pool = EnginePool(spec, workers=1)
     try:
         with capture_logs() as lines:
-            assert [await pool.call("identity"), await pool.call("identity")] == ["old"] * 2
+            assert [await pool.call("identity", returns=str), await pool.call("identity", returns=str)] == ["old"] * 2
     finally:
         await pool.close()
     said = [line["layer"] for line in lines if line["event"] == "sandbox_layer_missing"]
