@@ -30,6 +30,7 @@ FACT_BYTES_MAX = 900_000
 """The broker takes messages of 1 MiB."""
 
 _AT_ONCE = 8
+_LOOKS, _LOOKS_EVERY_S = 25, 0.02
 EXPIRED = "expired"
 
 
@@ -127,13 +128,7 @@ class Batches:
             parameters=named.parameters,
             token_sha256=identity.token_sha256,
         )
-        if (size := len(facts.encode(batch))) > FACT_BYTES_MAX:
-            raise Problem(
-                413,
-                "batch_too_large",
-                f"What there is to write down of this batch has {size:,} bytes, and at most {FACT_BYTES_MAX:,} are "
-                "taken. Send fewer items at once.",
-            )
+        check_fits(batch)
         async with self._places.held(
             batch.job_id, 1, owner=OWNER, counted_as=counted_as, upload=None, jobs=len(items)
         ) as held:
@@ -143,6 +138,7 @@ class Batches:
             await held.append(batch)
         if not held.won and (known := await self._accepted(batch.job_id)) is not None:
             return _again(known, identity, of_items, items, named.parameters)
+        await self._unfolded(batch)
         return _answer(batch, identity, of_items)
 
     async def opened(self, batch_id: str, token: str | None) -> Opened:
@@ -212,6 +208,13 @@ class Batches:
         if not entries:
             raise Problem(409, "not_finished", "No job of this batch has subtitles yet.")
         return bundle.zipped(self._store, entries)
+
+    async def _unfolded(self, batch: facts.BatchAccepted) -> None:
+        """Give the dispatcher a moment, so that whoever asks for the jobs at once finds them."""
+        for _ in range(_LOOKS):
+            if await self._joblog.facts_of(batch.items[-1].job_id):
+                return
+            await asyncio.sleep(_LOOKS_EVERY_S)
 
     async def _use(self, n: int, kept: Kept, batch_id: str) -> None:
         try:
@@ -283,6 +286,17 @@ def identities(key: str | None, caller: str, secret: bytes, items: int) -> tuple
     return idempotency.derived(f"batch {key}", caller, secret), [
         idempotency.derived(f"batch {n} {key}", caller, secret) for n in range(items)
     ]
+
+
+def check_fits(batch: facts.BatchAccepted) -> None:
+    """Whether the log takes what there is to write down. Raises Problem: uploads in many pieces make it long."""
+    if (size := len(facts.encode(batch))) > FACT_BYTES_MAX:
+        raise Problem(
+            413,
+            "batch_too_large",
+            f"What there is to write down of this batch has {size:,} bytes, and at most {FACT_BYTES_MAX:,} are taken. "
+            "Send fewer items at once.",
+        )
 
 
 def _check_different(items: Sequence[facts.BatchItem]) -> None:

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -17,10 +18,12 @@ from chassis.admission import Admission, State
 from chassis.joblog import Entry, JobLog
 from chassis.store import Store
 from contracts import facts, topology
+from contracts.parameters import Parameters
 from services.dispatcher.app import serve as serve_dispatcher
 from services.gateway.batch_routes import BODY_BYTES_MAX
-from services.gateway.batches import FACT_BYTES_MAX
+from services.gateway.batches import FACT_BYTES_MAX, check_fits
 from services.gateway.naming import ITEMS_MAX
+from services.gateway.problems import Problem
 from tests.chaos import evidence, invariants
 from tests.chaos.cluster import SMALL, running
 from tests.chaos.engines import Misdeed, Script
@@ -151,6 +154,11 @@ async def test_twenty_recordings_become_twenty_results_in_one_zip() -> None:
         assert answer.status_code == 202, answer.text
         batch = answer.json()
         at, headers = f"/api/batches/{batch['batch_id']}", opened_by(batch)
+        for job in batch["jobs"]:
+            opened = await http.get(
+                f"/api/jobs/{job['job_id']}", headers={"Authorization": f"Bearer {job['access_token']}"}
+            )
+            assert opened.status_code == 200, opened.text
         progress = [0.0]
 
         async def done() -> dict[str, Any] | None:
@@ -279,6 +287,23 @@ async def test_a_body_of_the_allowed_length_is_read_and_a_longer_one_is_not(gate
 
 def test_what_is_written_down_of_a_batch_fits_into_a_message() -> None:
     assert BODY_BYTES_MAX < FACT_BYTES_MAX < 1 << 20
+
+
+def test_a_batch_as_long_as_a_fact_may_be_is_taken_and_one_byte_more_is_not() -> None:
+    def batch(filename: str) -> facts.BatchAccepted:
+        item = facts.BatchItem(job_id="0" * 32, filename=filename, source_url="http://a/", token_sha256="0" * 64)
+        return facts.BatchAccepted(
+            job_id="1" * 32, run=1, owner="o", at=datetime.now(UTC), items=[item], parameters=Parameters(),
+            token_sha256="1" * 64,
+        )  # fmt: skip
+
+    room = FACT_BYTES_MAX - len(facts.encode(batch("")))
+    check_fits(batch("a" * room))
+    with pytest.raises(Problem) as caught:
+        check_fits(batch("a" * (room + 1)))
+    assert (caught.value.document.status, caught.value.document.code) == (413, "batch_too_large")
+    assert "900,001" in caught.value.document.detail
+    assert "900,000" in caught.value.document.detail
 
 
 async def test_a_batch_is_one_entry_of_the_queue(environ: dict[str, str], admission: Admission) -> None:
