@@ -26,7 +26,7 @@ from chassis.store import Store
 from cli.standalone.launch import launch
 from cli.standalone.nats import NatsServer
 from cli.standalone.postgres import PostgresServer
-from cli.standalone.server import Server, free_port
+from cli.standalone.server import Server, StartFailed, free_port
 from contracts import topology
 from tests.chaos import engines
 
@@ -304,9 +304,14 @@ class Cluster:
         await asyncio.to_thread(server.prepare)
         server.launch()
         deadline = time.monotonic() + _READY_S
-        while not await asyncio.to_thread(server.is_ready):
-            assert time.monotonic() < deadline, f"{server.name} does not come back: {server.last_words()}"
-            await asyncio.sleep(0.02)
+        try:
+            while not await asyncio.to_thread(server.is_ready):
+                assert time.monotonic() < deadline, f"{server.name} does not come back: {server.last_words()}"
+                await asyncio.sleep(0.02)
+        except StartFailed:
+            if server.process is None or server.process.poll() != -signal.SIGKILL:
+                raise
+            # killed again while it came back: the next round starts it once more
 
     def _environ(self, kind: str) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SUBTIDE_")}
