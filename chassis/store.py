@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -24,6 +24,7 @@ from contracts.artifacts import ArtifactRef, ContentDigest, part_keys
 R = TypeVar("R")
 
 _PART_BYTES = 8 << 20
+_SIGNING = (obstore.store.S3Store, obstore.store.GCSStore, obstore.store.AzureStore)
 _WORKSPACE = "work-"
 
 
@@ -112,6 +113,24 @@ class Store:
         """Store what fits into memory, in one go, in place of what may be there. Raises StoreFull."""
         with _full_disk():
             await obstore.put_async(self._store, key, content, use_multipart=False)
+
+    @property
+    def signs(self) -> bool:
+        """Whether it can give out addresses that others may use without its credentials: a bucket can, a disk not."""
+        return isinstance(self._store, _SIGNING)
+
+    @property
+    def put_headers(self) -> dict[str, str]:
+        """Headers that a PUT to an address of `put_addresses` must have."""
+        return {"x-ms-blob-type": "BlockBlob"} if isinstance(self._store, obstore.store.AzureStore) else {}
+
+    async def put_addresses(self, keys: Sequence[str], expires_in: timedelta) -> Sequence[str]:
+        """For each key an address where anybody may put a file, of any size, in place of what is there.
+
+        Only of a store that signs.
+        """
+        addresses: Sequence[str] = await obstore.sign_async(self._store, "PUT", list(keys), expires_in)
+        return addresses
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         """The bytes `start` to `end` (exclusive) of an artifact. Raises Missing."""

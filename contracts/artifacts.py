@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from contracts.parameters import Parameters
+
 LEAF_BYTES = 8 << 20
 """How much of a file one leaf of its digest covers. Another number gives every file another digest (docs/adr/0007)."""
 
@@ -84,6 +86,16 @@ def upload_key(owner: str, upload_id: str) -> str:
     return f"uploads/{owner}/{upload_id}"
 
 
+def staging_folder(key: str) -> str:
+    """Where the parts of an upload wait that clients put into the store themselves; its own parts lie elsewhere."""
+    return f"{key}.signed"
+
+
+def staged_key(key: str, n: int) -> str:
+    """Key of one part that a client puts into the store itself, from 1 on."""
+    return part_key(staging_folder(key), n)
+
+
 def fetched_folder(owner: str, job_id: str) -> str:
     """Where everything lies that is fetched for a job, begun or whole."""
     return f"uploads/{owner}/{job_id}.fetched/"
@@ -94,7 +106,7 @@ def fetched_note(owner: str, job_id: str) -> str:
     return fetched_folder(owner, job_id) + "note.json"
 
 
-def finished_key(owner: str, source_digest: str, parameters: msgspec.Struct) -> str:
+def finished_key(owner: str, source_digest: str, parameters: Parameters) -> str:
     """Key of the note that a job of this file and these parameters was completed, and when."""
-    digest = recipe_digest("job", "", msgspec.to_builtins(parameters), [source_digest])
+    digest = recipe_digest("job", "", parameters.deciding(), [source_digest])
     return cache_key(owner, "job", digest, "json")

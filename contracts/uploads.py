@@ -47,6 +47,12 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lease: Lease | None = None
     used_by: str | None = None
     """The job or the batch that may have been made of it."""
+    signed_part_bytes: int | None = None
+    """Size of its parts but the last, where clients put them at signed addresses; None: it is sent by tus."""
+    staged: str = ""
+    """What stands for the staged parts that it is being made whole of: of others it has to be begun anew."""
+    sha256: str = ""
+    """What the file is held against while it is made whole of staged parts, and has once it is; hex."""
 
     @property
     def offset(self) -> int:
@@ -57,6 +63,14 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def whole(self) -> bool:
         """Whether all of it has arrived."""
         return self.offset == self.length
+
+    @property
+    def staged_sizes(self) -> list[int]:
+        """Bytes of each part that is to be put into the store at a signed address."""
+        if self.signed_part_bytes is None:
+            return []
+        whole, rest = divmod(self.length, self.signed_part_bytes)
+        return [self.signed_part_bytes] * whole + ([rest] if rest else [])
 
     @property
     def source(self) -> ArtifactRef:

@@ -44,6 +44,7 @@ from services.gateway import (
     pages,
     problems,
     reconcile,
+    signed,
     sockets,
     tus,
 )
@@ -61,6 +62,7 @@ from services.gateway.places import Places
 from services.gateway.rates import Rates
 from services.gateway.receiving import Pace, Receiving
 from services.gateway.settings import Settings
+from services.gateway.staging import Staging
 from services.gateway.submit import Intake
 from services.gateway.unread import closing_unread
 from services.gateway.uploads import Uploads
@@ -153,6 +155,7 @@ async def _app(
             max_unfinished=settings.max_unfinished_uploads,
         )
         pace = Pace(part_bytes=settings.upload_part_bytes, lease_s=settings.upload_lease_s)
+        receiving = Receiving(uploads, store, pace)
         owners, high_water = Commands(joblog, admission), HighWater()
         try:
             # Routes and their description take a quarter of a second to build: off the loop, before the first request.
@@ -168,7 +171,8 @@ async def _app(
                 listing=listing,
                 intake=Intake(joblog, admission, limits, store, places, history, uploads),
                 uploads=uploads,
-                receiving=Receiving(uploads, store, pace),
+                receiving=receiving,
+                staging=Staging(uploads, receiving, store),
                 owners=owners,
                 batches=Batches(joblog, store, places, uploads, owners, high_water, rules),
                 jobs=handler.Jobs(joblog, high_water, history),
@@ -194,6 +198,7 @@ def build(settings: Settings, **parts: Any) -> Any:
         [
             *handler.ROUTES,
             *tus.ROUTES,
+            *signed.ROUTES,
             *batch_routes.ROUTES,
             *reconcile.ROUTES,
             *health.ROUTES,

@@ -122,6 +122,15 @@ class BytesOperation(TusOperation):
         self.request_body = _binary("application/offset+octet-stream")
 
 
+@dataclass
+class PartOperation(Operation):
+    """The body is one part of an upload."""
+
+    def __post_init__(self) -> None:
+        """Called by the framework."""
+        self.request_body = _binary()
+
+
 def _named() -> dict[str, Any]:
     """How a recording is named that does not come along."""
     return {
@@ -144,7 +153,12 @@ def _binary(media_type: str = "application/octet-stream") -> RequestBody:
 
 
 def _parameters() -> dict[str, Any]:
-    (reference,), components = msgspec.json.schema_components([Parameters], ref_template="{name}")
+    return properties(Parameters)
+
+
+def properties(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of a flat Struct."""
+    (reference,), components = msgspec.json.schema_components([kind], ref_template="{name}")
     return {name: _schema(described) for name, described in components[reference["$ref"]]["properties"].items()}
 
 

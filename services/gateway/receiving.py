@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,8 @@ from services.gateway.uploads import Changed, Kept, Uploads, leased
 
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 """What a client may have its bytes checked with."""
+OFFSET_MISMATCH = "upload_offset_mismatch"
+CHECKSUM_MISMATCH = "checksum_mismatch"
 
 _LOOKS_A_LEASE = 4
 
@@ -60,11 +62,15 @@ class Receiving:
         *,
         announced: int | None,
         checksum: Checksum | None = None,
+        begun: Callable[[Upload], Upload] = lambda upload: upload,
     ) -> Upload:
-        """Store what comes from `offset` on. Raises Problem; what came is kept, unless it has a checksum."""
+        """Store what comes from `offset` on. Raises Problem; what came is kept, unless it has a checksum.
+
+        `begun` says what else becomes of the upload as the request begins.
+        """
         writer = secrets.token_hex(8)
         while True:
-            upload = kept.upload
+            upload = begun(kept.upload)
             self._admit(upload, offset, announced)
             numbers = 1 if checksum is None else math.ceil((upload.length - offset) / self._pace.part_bytes) + 1
             taken = leased(upload, writer, lease_s=self._pace.lease_s, numbers=numbers)
@@ -84,18 +90,11 @@ class Receiving:
         return request.upload
 
     def _admit(self, upload: Upload, offset: int, announced: int | None) -> None:
-        now = datetime.now(UTC)
-        if upload.lease is not None and (left_s := (upload.lease.until - now).total_seconds()) > 0:
-            raise Problem(
-                423,
-                "upload_locked",
-                "Another request is sending to this upload at the moment.",
-                headers={"Retry-After": str(math.ceil(left_s))},
-            )
+        refuse_locked(upload)
         if offset != upload.offset:
             raise Problem(
                 409,
-                "upload_offset_mismatch",
+                OFFSET_MISMATCH,
                 f"{upload.offset:,} bytes of this upload have arrived, and the request goes on at {offset:,}.",
                 headers={"Upload-Offset": str(upload.offset)},
             )
@@ -243,7 +242,7 @@ class _Request:
         if not hmac.compare_digest(self._checked.digest(), checksum.digest):
             raise Problem(
                 460,
-                "checksum_mismatch",
+                CHECKSUM_MISMATCH,
                 f"The bytes of this request do not have the {checksum.algorithm} that it says. None of them is kept.",
             )
 
@@ -289,6 +288,22 @@ class _Request:
                 upload = msgspec.structs.replace(upload, lease=msgspec.structs.replace(lease, until=until))
             self._kept = await self._uploads.save(self._kept, upload)
             self._saved_at = datetime.now(UTC)
+
+
+def lease_left_s(upload: Upload) -> float:
+    """How long from now a request still keeps others from writing; 0 where none does."""
+    return max(0.0, (upload.lease.until - datetime.now(UTC)).total_seconds()) if upload.lease is not None else 0.0
+
+
+def refuse_locked(upload: Upload) -> None:
+    """Raises Problem while another request writes."""
+    if left_s := lease_left_s(upload):
+        raise Problem(
+            423,
+            "upload_locked",
+            "Another request is sending to this upload at the moment.",
+            headers={"Retry-After": str(math.ceil(left_s))},
+        )
 
 
 def too_much(upload: Upload) -> Problem:

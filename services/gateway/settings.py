@@ -1,12 +1,16 @@
 """Settings of the gateway; how much is let in is `chassis.admission.Limits` (SUBTIDE_MAX_ACTIVE_JOBS ...)."""
 
+import math
 import re
 
 import msgspec
 
 from contracts.artifacts import LEAF_BYTES
+from contracts.uploads import PARTS_MAX
 
 _SECRET_MIN = 16
+_SIGNED_PART_MAX = 4 << 30  # every kind of store takes as much in one PUT
+_SIGNED_S_MAX = 7 * 24 * 3600  # S3 signs for no longer
 _HEADER_MIN = 8 << 10
 _HEADER_MAX = 64 << 10  # the parser takes no longer address
 _ORIGIN = re.compile(r"https?://[^/?#@*,\s]+")
@@ -44,6 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most that is stored of an upload at once, and sent again after a gateway was killed."""
     upload_lease_s: float = 4.0
     """How long after its last byte a request keeps another from going on with the same upload."""
+    upload_signed_part_bytes: int = 64 << 20
+    """Size of the parts that clients put into the store themselves; each is one PUT."""
+    upload_signed_s: int = 3600
+    """How long the addresses of these parts hold; there are new ones for as long as the upload is kept."""
     requests_per_minute: int = 3000
     """Requests of one client, counted by each gateway for itself; the pieces of uploads have ten times as many.
     0: no limit."""
@@ -74,6 +82,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("`port` must be between 0 and 65535")
         if not 1 <= self.upload_part_bytes <= LEAF_BYTES:
             raise ValueError(f"`upload_part_bytes` must be between 1 and {LEAF_BYTES}")
+        if not 1 <= self.upload_signed_part_bytes <= _SIGNED_PART_MAX:
+            raise ValueError(f"`upload_signed_part_bytes` must be between 1 and {_SIGNED_PART_MAX}")
+        if self.upload_signed_part_bytes * PARTS_MAX < self.max_upload_bytes:
+            least = math.ceil(self.max_upload_bytes / PARTS_MAX)
+            raise ValueError(
+                f"`upload_signed_part_bytes` must be at least {least}: a file has {PARTS_MAX:,} parts at most"
+            )
+        if not 1 <= self.upload_signed_s <= _SIGNED_S_MAX:
+            raise ValueError(f"`upload_signed_s` must be between 1 and {_SIGNED_S_MAX}")
         for name in ("requests_per_minute", "submits_per_minute", "wrong_tokens_per_minute", "max_sockets_per_client"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be 0, which is no limit, or more")

@@ -258,6 +258,12 @@ def _first(recorded: list[Recorded]) -> facts.JobAccepted | None:
 
 def check_whole(upload: Upload) -> None:
     """Whether a job can be made of an upload. Raises Problem where something is still to come, or nothing ever was."""
+    if not upload.whole and upload.signed_part_bytes is not None:
+        raise Problem(
+            409,
+            "upload_unfinished",
+            "This upload is not complete yet. Put its parts where they belong, and complete it.",
+        )
     if not upload.whole:
         raise Problem(
             409,

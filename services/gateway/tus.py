@@ -162,6 +162,10 @@ async def send(
     offset = _number(request, "Upload-Offset")
     checksum = _checksum(request)
     kept = await uploads.opened(upload_id, credential)
+    if kept.upload.signed_part_bytes is not None:
+        raise Problem(
+            409, "upload_signed", "The bytes of this upload are put at the addresses of its parts, not sent by tus."
+        )
     upload = await receiving.receive(
         kept,
         offset,

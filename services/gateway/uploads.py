@@ -16,7 +16,7 @@ from nats.js.kv import KeyValue
 
 from chassis.store import Store
 from contracts import topology
-from contracts.artifacts import part_keys, upload_key
+from contracts.artifacts import part_keys, staging_folder, upload_key
 from contracts.uploads import Lease, Upload, bucket_key, bucket_keys_of, claim_key, id_prefix
 from services.gateway import access, idempotency
 from services.gateway.idempotency import Identity
@@ -47,6 +47,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     filename: str
     metadata: str
+    signed_part_bytes: int | None = None
 
 
 class Uploads:
@@ -77,6 +78,7 @@ class Uploads:
             length=asked.length,
             filename=asked.filename,
             metadata=asked.metadata,
+            signed_part_bytes=asked.signed_part_bytes,
             created_at=now,
             expires_at=now + self._abandoned,
         )
@@ -95,6 +97,13 @@ class Uploads:
         expected = known.upload.token_sha256 if known is not None else "0" * 64
         opens = hmac.compare_digest(expected, access.digest(token or ""))
         if known is None or not opens:
+            raise not_found()
+        return known
+
+    async def named(self, upload_id: str) -> Kept:
+        """An upload, for who has shown without its token that it was opened to him. Raises Problem where it is gone."""
+        known = await self._find(upload_id)
+        if known is None:
             raise not_found()
         return known
 
@@ -160,6 +169,8 @@ class Uploads:
             else:
                 break
         keys = part_keys(kept.upload.source) if kept.upload.parts else []
+        if kept.upload.signed_part_bytes is not None:
+            keys += [staged.key async for staged in self._store.list(f"{staging_folder(kept.upload.key)}/")]
         for start in range(0, len(keys), _MANY_AT_ONCE):
             await asyncio.gather(*(self._store.delete(key) for key in keys[start : start + _MANY_AT_ONCE]))
 
@@ -216,9 +227,14 @@ def not_found() -> Problem:
 
 
 def _equal(known: Kept, asked: Asked) -> Kept:
-    if (known.upload.length, known.upload.metadata) != (asked.length, asked.metadata):
+    if _described(known.upload) != _described(asked):
         raise idempotency.reused()
     return known
+
+
+def _described(one: Upload | Asked) -> tuple[int, str, str, bool]:
+    """What tries of one creation have in common: not the size of parts, which is a setting."""
+    return one.length, one.filename, one.metadata, one.signed_part_bytes is not None
 
 
 def _too_many(unfinished: int, limit: int) -> Problem:

@@ -8,6 +8,7 @@ from nats.aio.client import Client
 
 from chassis.joblog import JobLog
 from contracts import facts, topology
+from contracts.artifacts import staging_folder
 from contracts.uploads import EVERY, Upload
 from services.janitor.engine import Survey
 
@@ -28,7 +29,10 @@ class Coming:
         folders: set[str] = set()
         try:
             while (entry := await watcher.updates(_PATIENCE_S)) is not None:  # type: ignore[no-untyped-call]
-                folders.add(msgspec.json.decode(entry.value or b"", type=Upload).key)
+                upload = msgspec.json.decode(entry.value or b"", type=Upload)
+                folders.add(upload.key)
+                if upload.signed_part_bytes is not None and not upload.whole:
+                    folders.add(staging_folder(upload.key))
         finally:
             await watcher.stop()  # type: ignore[no-untyped-call]
         return frozenset(folders)

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from chassis.joblog import JobLog
 from chassis.store import Store
 from contracts import facts, subjects, topology
-from contracts.artifacts import finished_key, part_keys
+from contracts.artifacts import finished_key, part_key, part_keys, staged_key
 from contracts.failures import FailureCode
 from contracts.uploads import Upload, bucket_key, claim_key
 from services.janitor.app import serve
@@ -304,6 +304,41 @@ async def test_parts_of_a_living_upload_stay_however_old_they_are(
         assert await stored(store) == keys[:2]
         await bucket.delete(bucket_key("a" * 48))
         await until(lambda: _lacks(store, keys[0]))
+
+
+async def test_staged_parts_stay_as_long_as_their_upload_lives_and_is_not_whole(
+    client: Client, joblog: JobLog, store: Store, janitor_environ: dict[str, str], tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    unfinished = Upload(
+        owner="anon",
+        counted_as="c",
+        token_sha256="t",
+        key="uploads/anon/unfinished",
+        length=10,
+        filename="a",
+        signed_part_bytes=5,
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+    whole = msgspec.structs.replace(unfinished, key="uploads/anon/whole", parts=[10])
+    bucket = await client.jetstream().key_value(topology.UPLOADS)
+    await bucket.put(bucket_key("a" * 48), msgspec.json.encode(unfinished))
+    await bucket.put(bucket_key("b" * 48), msgspec.json.encode(whole))
+    waiting = [staged_key(unfinished.key, n) for n in (1, 2)]
+    late = staged_key(whole.key, 1)
+    for key in [*waiting, part_key(whole.key, 0), late]:
+        await store.put(key, b"x")
+        age(tmp_path / "artifacts" / key, 7200)
+    await say(joblog, Run("a").accepted)
+    numbers = {"SUBTIDE_RETENTION_S": "3600", "SUBTIDE_ABANDONED_S": "1", "SUBTIDE_RECONCILE_S": "0.2"}
+    async with janitor(janitor_environ | numbers):
+        await until(lambda: _lacks(store, late))
+        await reconcile(client)
+        assert await stored(store) == sorted([*waiting, part_key(whole.key, 0)])
+        await bucket.delete(bucket_key("a" * 48))
+        await until(lambda: _lacks(store, waiting[0]))
+        await until(lambda: _lacks(store, waiting[1]))
 
 
 async def test_what_was_begun_to_be_fetched_goes_with_its_job(

@@ -88,6 +88,7 @@ class World:
         )
         assert made.status_code == 202, made.text
         self.tokens["owner of the upload's job"] = made.json()["access_token"]
+        await self.signed("upload signed", "holder of the upload signed")
         await self.batched("batch", "holder of the batch")
         await self.batched("batch of another", "holder of another batch")
 
@@ -143,6 +144,17 @@ class World:
         body: dict[str, Any] = answer.json()
         self.ids[thing], self.tokens[holder] = body["upload_id"], body["upload_token"]
         return body
+
+    async def signed(self, thing: str, holder: str) -> None:
+        """An upload straight to the store, of two parts of which one is there."""
+        length = (64 << 20) + 1
+        begun = (await self.gateway.http.post("/api/uploads/signed", json={"length": length})).json()
+        put = await self.gateway.http.put(begun["parts"][1]["url"], content=b"x")
+        assert put.status_code == 200, put.text
+        signature = re.search(r"signature=([0-9a-f]+)", begun["parts"][1]["url"])
+        assert signature is not None
+        self.ids[thing], self.tokens[holder] = begun["upload_id"], begun["upload_token"]
+        self.tokens[f"signature of the {thing}"] = signature[1]
 
     async def batched(self, thing: str, holder: str) -> None:
         """A batch of one upload."""

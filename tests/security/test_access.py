@@ -71,6 +71,13 @@ def upload(method: str, status: int, code: str | None = None, **more: Any) -> Ro
     )  # fmt: skip
 
 
+def signed(method: str, path: str, status: int = 200, code: str | None = None, **more: Any) -> Row:
+    return Row(
+        method=method, path=f"/api/uploads/{{upload_id}}{path}", thing="upload signed",
+        may=("holder of the upload signed",), status=status, code=code, denied=(404, "upload_not_found"), **more,
+    )  # fmt: skip
+
+
 def batch(method: str, path: str = "", status: int = 200, code: str | None = None) -> Row:
     return Row(
         method=method, path=f"/api/batches/{{batch_id}}{path}", thing="batch", may=("holder of the batch",),
@@ -101,6 +108,12 @@ ROWS = [
     upload("HEAD", 200, headers=TUS),
     upload("PATCH", 409, "upload_offset_mismatch", headers=BYTES | {"Upload-Offset": "1"}, content=b"x"),
     upload("DELETE", 409, "upload_used", headers=TUS),
+    signed("GET", "/signed"),
+    signed("POST", "/complete", 409, "part_missing", body="{}"),
+    Row(
+        method="PUT", path="/api/uploads/{upload_id}/parts/{number}", thing="upload signed", content=b"x",
+        denied=(404, "address_not_found"), note="without its signature",
+    ),
     batch("GET"),
     batch("DELETE", status=409, code="batch_beginning"),
     batch("GET", "/download", 409, "not_finished"),
@@ -124,8 +137,13 @@ ROWS = [
     anyone("POST", "/api/jobs/query", body='{"tokens":[]}'),
     anyone("POST", "/api/batches", 400, "items_missing", body="{}"),
     anyone("POST", "/api/uploads", 400, "invalid_header", headers=TUS),
+    anyone("POST", "/api/uploads/signed", 400, "invalid_parameter", body='{"length":0}'),
     anyone("OPTIONS", "/api/uploads", 204),
     anyone("OPTIONS", "/api/uploads/{upload_id}", 204),
+    anyone("OPTIONS", "/api/uploads/signed", 204),
+    anyone("OPTIONS", "/api/uploads/{upload_id}/signed", 204),
+    anyone("OPTIONS", "/api/uploads/{upload_id}/parts/{number}", 204),
+    anyone("OPTIONS", "/api/uploads/{upload_id}/complete", 204),
     anyone("GET", "/api/capacity"),
     anyone("GET", "/health/live"),
     anyone("GET", "/health/ready"),
@@ -166,7 +184,7 @@ async def send(
     """Ask what a row asks, of a thing, with a token that comes some way."""
     parts = {
         "job_id": thing_id, "upload_id": thing_id, "batch_id": thing_id, "format_name": "srt", "filename": "talk.mp4",
-        "share_id": there.ids["revoked share"], "name": "page.js", "path": "elsewhere",
+        "share_id": there.ids["revoked share"], "number": "2", "name": "page.js", "path": "elsewhere",
     }  # fmt: skip
     query = row.query
     given = row.headers | (headers or {})
@@ -225,6 +243,8 @@ def of_kind(row: Row) -> list[str]:
             return ["job", *GONE, "upload", "batch", ABSENT]
         case "upload":
             return ["upload", "upload gone by", ABSENT]
+        case "upload signed":
+            return ["upload signed", "job", ABSENT]
         case "batch":
             return ["batch", "job", ABSENT]
         case other:

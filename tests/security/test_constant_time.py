@@ -62,6 +62,8 @@ async def test_a_refusal_reads_the_log_as_often_whether_there_is_something_or_no
             ("job", "POST", "/api/jobs/{}/share"),
             ("job", "GET", "/api/jobs/{}/media?ticket=ffffffff.0000"),
             ("upload", "HEAD", "/api/uploads/{}"),
+            ("upload signed", "GET", "/api/uploads/{}/signed"),
+            ("upload signed", "PUT", "/api/uploads/{}/parts/1?expires=9999999999&signature=0000"),
             ("batch", "GET", "/api/batches/{}"),
         ):
             counts = []

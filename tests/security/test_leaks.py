@@ -31,14 +31,16 @@ ADDRESS_SECRET = "signature-of-the-address"
 _ASKING = (
     "owner", "share", "revoked share", "wrong token", "operator", "owner of the deleted job",
     "owner of the expired job", "holder of the upload", "holder of the batch", "ticket of the owner",
-    "part of the owner's token",
+    "holder of the upload signed", "signature of the upload signed", "part of the owner's token",
 )  # fmt: skip
 _OTHERS = "from chassis.service import main\n" + "".join(
     f"from services.{name}.app import serve as {name}\n" for name in ("dispatcher", "fetcher", "projector", "janitor")
 ) + "main({'dispatcher': dispatcher, 'fetcher': fetcher, 'projector': projector, 'janitor': janitor})"  # fmt: skip
 _ROOM = {"SUBTIDE_RETRY_DELAY_S": "0.1", "SUBTIDE_MAX_ACTIVE_JOBS": "100", "SUBTIDE_MAX_ACTIVE_PER_OWNER": "100"}
 """So that what nobody works on here is in nobody's way."""
-_GIVES = re.compile(r"(?:POST /api/(?:jobs/submit|uploads|batches|jobs/[0-9a-f]+/share)|PUT /api/jobs/submit/.*)")
+_GIVES = re.compile(
+    r"(?:POST /api/(?:jobs/submit|uploads(?:/signed)?|batches|jobs/[0-9a-f]+/share)|PUT /api/jobs/submit/.*)"
+)
 """Answers that give out a token, once."""
 
 
@@ -63,6 +65,8 @@ class Heard:
                 text = text.replace(token, "...")
         if answer.is_success and what.endswith("/playable"):
             text = re.sub(r"ticket=[0-9a-f.]+", "ticket=...", text)
+        if answer.is_success and what.endswith("/signed"):
+            text = re.sub(r"signature=[0-9a-f]+", "signature=...", text)
         self.answers.append((what, text))
 
 

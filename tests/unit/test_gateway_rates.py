@@ -132,7 +132,9 @@ async def test_what_creates_something_is_counted_besides(method: str, path: str)
     assert status == 429
 
 
-@pytest.mark.parametrize(("method", "path"), [("PATCH", "/api/uploads/0"), ("HEAD", "/api/uploads/0")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/api/uploads/0"), ("HEAD", "/api/uploads/0"), ("PUT", "/api/uploads/0/parts/1")]
+)
 async def test_pieces_of_uploads_are_counted_by_themselves_and_there_may_be_ten_times_as_many(
     method: str, path: str
 ) -> None:
@@ -168,6 +170,13 @@ async def test_a_token_is_not_known_from_an_address_that_opens_to_everybody() ->
     client = Client(requests_per_minute=3)
     answered = [(await client.ask("/api/capacity", token=f"made up {n}"))[0] for n in range(4)]
     assert answered == [200, 200, 200, 429]
+
+
+async def test_a_token_is_not_known_from_the_address_of_a_part_which_needs_none() -> None:
+    client = Client(requests_per_minute=1)
+    part = f"/api/uploads/{'a' * 48}/parts/1"
+    answered = [(await client.ask(part, method="PUT", token=f"made up {n}"))[0] for n in range(11)]
+    assert answered == [200] * 10 + [429]
 
 
 @pytest.mark.parametrize("status", [401, 404])
