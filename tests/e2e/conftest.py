@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,19 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """A stack on an empty folder; stopped, and checked to stop, at the end of the session."""
+    """The stack of all tests that need no other."""
+    with started(SUBTIDE_MAX_QUEUED_JOBS="50") as running:
+        yield running
+
+
+@contextmanager
+def started(**settings: str) -> Iterator[Stack]:
+    """A stack on an empty folder; stopped, and checked to stop, at the end."""
     with tempfile.TemporaryDirectory(prefix="subtide-e2e-") as folder:
         root = Path(folder) / "data"
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--data", str(root), "--port", "0"],
-            env=os.environ | {"SUBTIDE_MAX_QUEUED_JOBS": "50"},
+            env=os.environ | settings,
             start_new_session=True,
         )
         try:
@@ -106,6 +114,28 @@ def call() -> Path:
         for place in found.submodule_search_locations or []
         if (path := Path(place) / "audio" / "sample" / "sample.wav").is_file()
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
+    from tests.e2e import browsing
+
+    with playwright.sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=browsing.CHROMIUM, args=browsing.ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visitor(browser: Any, stack: Stack) -> Iterator[Any]:
+    """Somebody with a new browser; nothing may have gone wrong in it by the end."""
+    from tests.e2e.browsing import Visitor
+
+    one = Visitor(browser, stack.url)
+    yield one
+    assert one.complaints == []
 
 
 def _when_running(root: Path, process: "subprocess.Popen[bytes]") -> Running:

@@ -8,7 +8,7 @@ export interface Record {
   readonly size: number;
   readonly lastModified: number;
   readonly parameters: Partial<Parameters>;
-  /** Where the upload is; it carries the upload's own token. */
+  /** Where the upload is, as the server said it: with the upload's own token, which is sent as a header. */
   readonly url: string | null;
   readonly sent: number;
   readonly paused: boolean;
@@ -55,6 +55,9 @@ function isRecord(found: unknown): found is Record {
 export function isSameFile(record: Record, file: Pick<File, "name" | "size" | "lastModified">): boolean {
   return file.name === record.name && file.size === record.size && file.lastModified === record.lastModified;
 }
+
+/** The address of an upload without its token. */
+export const addressOf = (url: string): string => url.replace(/\?.*$/, "");
 
 /** Id and token of an upload, from its address. */
 export function opened(url: string): { upload_id: string; upload_token: string } {

@@ -7,7 +7,7 @@ import type { Upload as TusUpload } from "tus-js-client";
 import { api, type Capacity, type Parameters, Problem } from "../api";
 import { strings } from "../strings";
 import * as kept from "./kept";
-import { isSameFile, newKey, opened, type Record, Records, Speed } from "./records";
+import { addressOf, isSameFile, newKey, opened, type Record, Records, Speed } from "./records";
 
 export type Phase =
   | "queued" // behind other files of one's own
@@ -186,14 +186,20 @@ export class Uploads {
     let told = 0;
     work.tus = new Upload(work.file, {
       endpoint: "/api/uploads",
-      uploadUrl: item.record.url,
+      uploadUrl: item.record.url && addressOf(item.record.url),
       metadata: { filename: item.record.name },
       retryDelays: null,
       storeFingerprintForResuming: false,
       onBeforeRequest: (request) => {
+        const url = this.items.get(key)?.record.url;
         if (request.getMethod() === "POST") request.setHeader("Idempotency-Key", key);
+        else if (url) request.setHeader("Authorization", `Bearer ${opened(url).upload_token}`);
       },
-      onUploadUrlAvailable: () => this.remember(key, { url: work.tus?.url ?? null }),
+      onUploadUrlAvailable: () => {
+        if (!work.tus?.url || this.items.get(key)?.record.url) return;
+        this.remember(key, { url: work.tus.url });
+        work.tus.url = addressOf(work.tus.url); // its token goes where no log and no history keeps it
+      },
       onProgress: (sent) => {
         const now = performance.now();
         work.speed.add(now, sent);
