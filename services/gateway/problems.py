@@ -108,7 +108,7 @@ def log_unavailable() -> Problem:
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The problems of a route, for OpenAPI: those that it names, and those of every route."""
-    more = {421, 429} | ({408} if 413 in statuses else set())
+    more = {421, 429, 431} | ({408} if 413 in statuses else set())
     return {
         status: ResponseSpec(
             ProblemDocument,
@@ -219,15 +219,16 @@ _DESCRIPTIONS = {
     401: "This needs the operator's token.",
     404: "There is no such job, or this token does not open it.",
     408: "The body comes too slowly.",
-    409: "The job is not in a state that allows it.",
+    409: "The job, upload or batch is not in a state that allows it.",
     410: "The job or its result is no longer stored.",
     412: "`Tus-Resumable` is missing, or is a version that is not spoken.",
-    413: "The file is larger than the server accepts.",
-    415: "The body is no multipart form.",
+    413: "The file, or the request, is larger than the server accepts.",
+    415: "The body is not of the type that is read here.",
     416: "The range is outside the file.",
     422: "The `Idempotency-Key` was used for another recording or with other settings.",
     423: "Another request is sending to this upload; `Retry-After` says when to come back.",
     421: "The server is not known by the name it was asked under.",
+    431: "The address and the headers are longer than the server accepts.",
     429: "No place is free, or requests come too often; `Retry-After` says when to come back.",
     460: "The bytes do not have the checksum that the request says.",
     503: "A part of the system cannot be reached, or the log is full.",

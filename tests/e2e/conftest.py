@@ -106,6 +106,11 @@ def started(**settings: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def call() -> Path:
+    """What the tests speak of as the call."""
+    return sample_call()
+
+
+def sample_call() -> Path:
     """The two-speaker telephone call inside the pyannote.audio package, found without importing it."""
     found = importlib.util.find_spec("pyannote")
     assert found is not None
