@@ -7,7 +7,7 @@ JOBS ?= 300
 FAULTS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up web test check quality bench e2e uploads security chaos lock audit sbom clean
+.PHONY: help setup run up web test check quality bench e2e screenshot uploads security chaos lock audit sbom clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench: setup ## Speed and memory beside the plain script, three jobs at once, es
 e2e: setup ## The page in a browser: journeys, every view by axe, pictures in build/screens, and its budgets.
 	@$(BIN)/pytest -n0 tests/e2e/test_page.py
 	@$(BIN)/python -m benchmarks.page
+
+screenshot: setup ## Take the README's picture of the real page anew.
+	@$(BIN)/python -m tests.e2e.picture docs/page.png
 
 uploads: setup ## 700 MB by tuspy and tus-js-client over a line that breaks, with the gateway killed; and the speed.
 	@$(BIN)/python -m benchmarks.uploads

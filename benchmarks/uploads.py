@@ -8,9 +8,9 @@ fetches tus-js-client from npm once.
 import argparse
 import asyncio
 import hashlib
-import http.client
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -188,41 +188,38 @@ def over_a_bad_line(
     )
 
 
-def bytes_a_second(port: int, path: Path) -> float:
-    """One upload in one request, without a proxy, by a client that does nothing else."""
-    size = path.stat().st_size
-    tus = {"Tus-Resumable": "1.0.0"}
-    created = httpx.post(f"http://127.0.0.1:{port}/api/uploads", headers=tus | {"Upload-Length": str(size)})
-    address = created.headers["location"]
-    said = tus | {
-        "Content-Type": "application/offset+octet-stream",
-        "Content-Length": str(size),
-        "Upload-Offset": "0",
-    }
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600, blocksize=1 << 20)
+def bytes_a_second(upload: Callable[[str, Path], str], port: int, path: Path) -> float:
+    """One upload by a client, without a proxy; the upload is gone afterwards."""
     began = time.perf_counter()
-    with path.open("rb") as file:
-        connection.request("PATCH", address, body=file, headers=said)
-        status = connection.getresponse().status
+    address = upload(f"http://127.0.0.1:{port}/api/uploads", path)
     seconds = time.perf_counter() - began
-    connection.close()
-    if status != http.client.NO_CONTENT:
-        raise RuntimeError(f"the server answered {status}")
-    httpx.delete(f"http://127.0.0.1:{port}{address}", headers=tus)
-    return size / seconds
+    httpx.delete(address, headers={"Tus-Resumable": "1.0.0"})
+    return path.stat().st_size / seconds
 
 
 async def sink(environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    """Serve an app that reads every body and keeps nothing, with the gateway's own server settings."""
+    """Serve a bare app that answers a tus client, counts the bytes of every body, and keeps nothing; with the gateway's
+    own server settings.
+    """
     from services.gateway.app import _config
     from services.gateway.settings import Settings
 
+    offset = 0
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal offset
+        if scope["method"] == "POST":
+            offset = 0
         more = True
         while more:
-            more = (await receive()).get("more_body", False)
-        status = {"PATCH": 204, "POST": 201}.get(scope["method"], 200)
-        headers = [(b"location", b"/sink"), (b"content-length", b"0")]
+            message = await receive()
+            offset += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        status = {"POST": 201, "PATCH": 204, "DELETE": 204}.get(scope["method"], 200)
+        headers = [
+            (b"tus-resumable", b"1.0.0"), (b"location", b"/sink"), (b"upload-offset", str(offset).encode()),
+            (b"content-length", b"0"),
+        ]  # fmt: skip
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -260,21 +257,23 @@ def run(megabytes: int) -> bool:
                     f"{outcome.growth_bytes / 2**20:.1f} MB (at most 64){'' if good else '  MISSED'}",
                     flush=True,
                 )
-            speeds: dict[str, list[float]] = {"sink": [], "gateway": []}
             with (
                 Gateway(folder, broker.url, "benchmarks.upload_sink") as bare,
                 Gateway(folder, broker.url) as gateway,
             ):
-                for _ in range(_MEASURED):  # in turn, so that what else the machine does troubles both
-                    speeds["sink"].append(bytes_a_second(bare.port, path))
-                    speeds["gateway"].append(bytes_a_second(gateway.port, path))
-            fastest = {name: max(measured) for name, measured in speeds.items()}
-            ratio = fastest["gateway"] / fastest["sink"]
-            met &= ratio >= RATIO_MIN
-            print(
-                f"throughput: gateway {fastest['gateway'] / 1e6:.0f} MB/s, bare ASGI sink {fastest['sink'] / 1e6:.0f} "
-                f"MB/s, ratio {ratio:.2f} (at least {RATIO_MIN}){'' if ratio >= RATIO_MIN else '  MISSED'}"
-            )
+                for name, upload in clients.items():
+                    to_sink, to_gateway = [], []
+                    for _ in range(_MEASURED):  # in turn, so that what else the machine does troubles both
+                        to_sink.append(bytes_a_second(upload, bare.port, path))
+                        to_gateway.append(bytes_a_second(upload, gateway.port, path))
+                    ratio = statistics.median(to_gateway) / statistics.median(to_sink)
+                    met &= ratio >= RATIO_MIN
+                    print(
+                        f"{name}: throughput {statistics.median(to_gateway) / 1e6:.0f} MB/s, to a bare ASGI sink "
+                        f"{statistics.median(to_sink) / 1e6:.0f} MB/s, ratio {ratio:.2f} (at least {RATIO_MIN})"
+                        f"{'' if ratio >= RATIO_MIN else '  MISSED'}",
+                        flush=True,
+                    )
     return met
 
 

@@ -59,7 +59,7 @@ enabled = true
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "304", "401", "404", "409", "410", "413", "416", "422", "423", "460"]
 [checks.negative_data_rejection]
-expected-statuses = ["400", "401", "404", "405", "409", "410", "412", "413", "415", "416", "422", "423", "460"]
+expected-statuses = ["400", "401", "404", "405", "409", "410", "412", "413", "415", "416", "422", "423", "431", "460"]
 [checks.missing_required_header]
 expected-statuses = ["400", "412"]
 # Nor that one parameter excludes another, and which languages the models know. In text, `null` is nothing.
