@@ -30,11 +30,12 @@ web: ## Build the page into the gateway; needs network the first time, and Node 
 test: setup ## The default tests: unit, contract, integration, one real end-to-end run.
 	@$(BIN)/pytest
 
-check: setup ## Lint, format, strict types, import rules.
+check: setup ## Lint, format, strict types, import rules; types, style and tests of the page.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python web/build.py check
 
 quality: setup ## Word and diarization error rates of the pipeline beside the plain script (MEDIA=folder).
 	@$(BIN)/python -m benchmarks.quality $(MEDIA)

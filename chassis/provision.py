@@ -110,6 +110,13 @@ async def _buckets(js: JetStreamContext, numbers: Numbers) -> None:
             replicas=numbers.replicas,
             history=1,
         ),
+        api.KeyValueConfig(
+            bucket=topology.NOTIFICATIONS,
+            description="browsers that wait for the end of a job",
+            ttl=numbers.retention_s + 86400.0,
+            replicas=numbers.replicas,
+            history=1,
+        ),
     ]
     for bucket in buckets:
         try:

@@ -32,11 +32,11 @@ class Connected:
     def __init__(self, client: Client, store: Store) -> None:
         self.joblog = JobLog(client)
         self.store = store
-        self._js = client.jetstream()
+        self.js = client.jetstream()
 
     async def bucket(self, name: str) -> KeyValue:
         """A KV bucket of the topology."""
-        return await self._js.key_value(name)
+        return await self.js.key_value(name)
 
 
 async def serve_stage(

@@ -201,7 +201,7 @@ class Settler:
             return Fail(FailureCode.WORKER_LOST, f"{tries - 1} workers did not come back")
         recorded = await self._joblog.facts_of(fact.job_id)
         over = next((one.fact for one in recorded if one.fact.run == fact.run and facts.ends_run(one.fact)), None)
-        if over is not None and not facts.ends_run(fact) and not isinstance(fact, facts.JobExpired):
+        if over is not None and not facts.ends_run(fact) and not facts.follows_end(fact):
             return Drop(f"the run is {facts.name(over)}")
         if self._stopping:
             # Not at once: another worker of this process may still pull, and would only get it again.

@@ -109,7 +109,7 @@ class Store:
             await obstore.put_async(self._store, key, hashed(), chunk_size=_PART_BYTES)
         return ArtifactRef(key=key, digest=digest.hexdigest(), bytes=total)
 
-    async def put_part(self, key: str, content: bytes | bytearray) -> None:
+    async def put_part(self, key: str, content: bytes | memoryview) -> None:
         """Store what fits into memory, in one go, in place of what may be there. Raises StoreFull."""
         with _full_disk():
             await obstore.put_async(self._store, key, content, use_multipart=False)

@@ -125,7 +125,7 @@ async def _retry(nats_url: str, seq: int) -> str:
             )
         recorded = [one.fact for one in await JobLog(client).facts_of(fact.job_id)]
         over = next((one for one in recorded if one.run == fact.run and facts.ends_run(one)), None)
-        if over is not None and not facts.ends_run(fact) and not isinstance(fact, facts.JobExpired):
+        if over is not None and not facts.ends_run(fact) and not facts.follows_end(fact):
             raise CliError(
                 f"The run is over: it is {facts.name(over)}. "
                 f"Retry the job instead: on its page, or POST /api/jobs/{fact.job_id}/retry."

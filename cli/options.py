@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from cli.errors import CliError
+from contracts.captioning import PresetName
 from contracts.parameters import Parameters
 
 Server = Annotated[str | None, typer.Option(help="Address of the server.", envvar="SUBTIDE_URL", show_default=False)]
@@ -31,6 +32,7 @@ Speakers = Annotated[int | None, typer.Option(help="How many speakers there are,
 MinSpeakers = Annotated[int | None, typer.Option(help="At least so many speakers.")]
 MaxSpeakers = Annotated[int | None, typer.Option(help="At most so many speakers.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where the speakers cannot be found.")]
+CaptionPreset = Annotated[PresetName, typer.Option(help="Limits of lines and times that the captions keep.")]
 
 _OPTION_OF = {"initial_prompt": "--prompt", "num_speakers": "--speakers"}
 _FIELD = re.compile(rf"\b({'|'.join(Parameters.__struct_fields__)})\b(?! models?\b)")

@@ -9,6 +9,7 @@ import typer
 
 from cli import options
 from cli.errors import CliError
+from contracts.captioning import FORMATS
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -153,10 +154,21 @@ def _says(fact: "facts.AnyFact") -> str:
         case facts.SpeakersDiarized():
             return _counted(fact.speakers, "speaker") if fact.turns else "nobody asked who speaks"
         case facts.JobCompleted():
-            return _listed(_counted(fact.words, "word"), " ".join(sorted(fact.results)), *fact.warnings)
+            return _listed(
+                _counted(fact.words, "word"), " ".join(name for name in FORMATS if name in fact.results), *fact.warnings
+            )
         case facts.JobFailed():
             sentence = FAILURES[fact.code].sentence
             return f"{sentence} ({fact.code} in the {fact.stage}) {fact.told or fact.detail} Reference {fact.reference}"
+        case facts.TranscriptEdited() if fact.restored is not None:
+            return f"version {fact.restored} brought back"
+        case facts.TranscriptEdited():
+            changes = _listed(_counted(fact.words, "word"), _counted(fact.speakers, "speaker"))
+            return f"{changes} corrected, from version {fact.based_on}"
+        case facts.VersionExported() if fact.failed:
+            return f"{FAILURES[fact.failed].sentence} Reference {fact.reference}"
+        case facts.VersionExported():
+            return _listed(_counted(fact.words, "word"), " ".join(name for name in FORMATS if name in fact.results))
         case facts.JobExpired():
             return "its owner had it deleted" if fact.on_request else "its time was over"
         case _:

@@ -35,6 +35,7 @@ def run(
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
     strict: options.Strict = False,
+    caption_preset: options.CaptionPreset = "standard",
 ) -> None:
     """Transcribe a recording, write .srt .vtt .json .txt beside it, and print the captions.
 
@@ -56,6 +57,7 @@ def run(
         min_speakers=min_speakers,
         max_speakers=max_speakers,
         strict=strict,
+        caption_preset=caption_preset,
     )
     recording = file or _sample()
     results.check_recording(recording)

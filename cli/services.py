@@ -22,6 +22,7 @@ SERVICES = {
     "diarizer": "Find out who speaks when.",
     "exporter": "Join words and speakers, and make the subtitles.",
     "janitor": "Remove what nobody can use any more.",
+    "notifier": "Tell browsers that a job has ended.",
     "projector": "Keep the tables in Postgres that lists are read from.",
 }
 

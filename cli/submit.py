@@ -36,6 +36,7 @@ def submit(
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
     strict: options.Strict = False,
+    caption_preset: options.CaptionPreset = "standard",
 ) -> None:
     """Hand recordings over to a server. Prints the id of each job; its token is kept for you."""
     from cli.server import server_address
@@ -53,6 +54,7 @@ def submit(
         min_speakers=min_speakers,
         max_speakers=max_speakers,
         strict=strict,
+        caption_preset=caption_preset,
     )
     if output is not None and not wait:
         raise CliError("--output needs --wait: without it there are no subtitles to write yet.")

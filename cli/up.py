@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 PROCESSES = {
-    "flow": ["dispatcher", "fetcher", "extractor", "exporter", "projector", "janitor"],
+    "flow": ["dispatcher", "fetcher", "extractor", "exporter", "projector", "janitor", "notifier"],
     "transcriber": ["transcriber"],
     "diarizer": ["diarizer"],
     "gateway": ["gateway"],
@@ -168,12 +168,17 @@ async def _up(root: Path, port: int) -> None:
 def _children(folder: "DataFolder", environ: Mapping[str, str], host: str, port: int, url: str) -> "Iterator[Child]":
     from chassis.models import models_dir
     from cli.standalone.supervisor import Child
+    from services.notifier import keys
 
+    secret = environ.get("SUBTIDE_GATEWAY_SECRET", "") or folder.credentials().gateway_secret
+    vapid_key = environ.get("SUBTIDE_NOTIFIER_PRIVATE_KEY", "") or keys.derived(secret)
     env = {
         **environ,
         "SUBTIDE_GATEWAY_HOST": host,
         "SUBTIDE_GATEWAY_PORT": str(port),
-        "SUBTIDE_GATEWAY_SECRET": environ.get("SUBTIDE_GATEWAY_SECRET", "") or folder.credentials().gateway_secret,
+        "SUBTIDE_GATEWAY_SECRET": secret,
+        "SUBTIDE_GATEWAY_NOTIFICATIONS_KEY": keys.public(vapid_key),
+        "SUBTIDE_NOTIFIER_PRIVATE_KEY": vapid_key,
         "SUBTIDE_MODELS_DIR": str(models_dir(environ).absolute()),  # children run in another folder
         "SUBTIDE_DEBUG": "1",  # their stderr is a log
     }

@@ -43,6 +43,7 @@ def watch_folder(
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
     strict: options.Strict = False,
+    caption_preset: options.CaptionPreset = "standard",
 ) -> None:
     """Submit what appears in a folder once it is complete, and write .srt .vtt .json .txt beside it.
 
@@ -68,6 +69,7 @@ def watch_folder(
         min_speakers=min_speakers,
         max_speakers=max_speakers,
         strict=strict,
+        caption_preset=caption_preset,
     )
     folder = folder.expanduser().absolute()
     if not folder.is_dir():

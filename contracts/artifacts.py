@@ -106,6 +106,11 @@ def fetched_note(owner: str, job_id: str) -> str:
     return fetched_folder(owner, job_id) + "note.json"
 
 
+def version_key(owner: str, job_id: str, digest: str) -> str:
+    """Key of a corrected transcript. Nothing could make it again, so it does not lie with the results of stages."""
+    return f"edits/{owner}/{job_id}/{digest}.json"
+
+
 def finished_key(owner: str, source_digest: str, parameters: Parameters) -> str:
     """Key of the note that a job of this file and these parameters was completed, and when."""
     digest = recipe_digest("job", "", parameters.deciding(), [source_digest])

@@ -166,7 +166,9 @@ class SpeakersDiarized(Fact, frozen=True, kw_only=True, omit_defaults=True, tag=
 
 
 class JobCompleted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="completed"):
-    """The subtitles are stored. `results` maps a format (srt, vtt, json, txt) to its artifact."""
+    """The subtitles are stored. `results` maps a format (srt, vtt, json, txt) to its artifact; captions of a preset
+    are there as `captioning.of_preset` says, and the quality report as `quality`.
+    """
 
     results: dict[str, ArtifactRef]
     language: str | None
@@ -212,6 +214,41 @@ class ShareRevoked(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, 
     """The read-only token of the same number is void."""
 
 
+class TranscriptEdited(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="edited"):
+    """The owner has corrected the transcript of a completed run; `n` is the number of the version, from 1 without gaps.
+
+    Version 0 is what the machines made. Nothing is changed in place: an undo is a version, too.
+    """
+
+    based_on: int
+    """The version that was corrected."""
+    transcript: ArtifactRef
+    """All of it as it is now (`transcript.Transcript`)."""
+    words: int = 0
+    """How many words were corrected, and `speakers` renamed."""
+    speakers: int = 0
+    restored: int | None = None
+    """The version whose transcript it has, where an earlier one was brought back."""
+    edited_as: str | None = None
+    """What stands for the `Idempotency-Key` of the edit; it cannot be had without the secret."""
+    asked: str | None = None
+    """SHA-256 of what was asked with it."""
+
+
+class VersionExported(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="exported"):
+    """The subtitles of the version of the same number are stored, as in `completed`; or it `failed`, and the version
+    before it stays.
+    """
+
+    results: dict[str, ArtifactRef]
+    speakers: int
+    words: int
+    receipt: StageReceipt
+    failed: FailureCode | None = None
+    """Why there are none. `reference` finds the stack trace in the log."""
+    reference: str = ""
+
+
 AnyFact = (
     JobAccepted
     | BatchAccepted
@@ -228,6 +265,8 @@ AnyFact = (
     | JobExpired
     | ShareMinted
     | ShareRevoked
+    | TranscriptEdited
+    | VersionExported
 )
 
 
@@ -256,6 +295,11 @@ def encode(fact: Fact) -> bytes:
 def ends_run(fact: Fact) -> bool:
     """Whether the fact is terminal: a run has exactly one such (`JobLog.append` holds that)."""
     return isinstance(fact, JobCompleted | JobFailed | JobCancelled)
+
+
+def follows_end(fact: Fact) -> bool:
+    """Whether the fact calls for work though its run has ended."""
+    return isinstance(fact, JobExpired | TranscriptEdited)
 
 
 def name(fact: Fact | type[Fact]) -> str:

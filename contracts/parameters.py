@@ -1,9 +1,10 @@
 """What a user may ask of a job; checked once, at the door, and carried by the facts from then on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from contracts.captioning import PresetName
 from contracts.languages import LANGUAGES
 
 SpeakerCount = Annotated[int, Meta(ge=1, le=50)]
@@ -29,6 +30,9 @@ class Parameters(Struct, frozen=True, kw_only=True):
     strict: Annotated[bool, Meta(description="Fail where the speakers cannot be found, instead of going without.")] = (
         False
     )
+    caption_preset: Annotated[
+        PresetName, Meta(description="Limits of lines and times that the captions keep; the words are the same.")
+    ] = "standard"
 
     def __post_init__(self) -> None:
         if self.language is not None and self.language not in LANGUAGES:
@@ -41,3 +45,9 @@ class Parameters(Struct, frozen=True, kw_only=True):
             raise ValueError("num_speakers excludes min_speakers and max_speakers")
         if self.min_speakers is not None and self.max_speakers is not None and self.min_speakers > self.max_speakers:
             raise ValueError("min_speakers must not be greater than max_speakers")
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the words and who says them. Captions of every preset are made of these, whichever was chosen,
+        so that the same recording with another is found stored.
+        """
+        return {name: value for name, value in structs.asdict(self).items() if name != "caption_preset"}

@@ -128,6 +128,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deleted: bool = False
     """Whether its owner wanted it gone."""
     results: dict[str, ArtifactRef] = {}
+    version: int = 0
+    """The latest correction whose results these are; 0: as the machines made them."""
     peaks: ArtifactRef | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -192,6 +194,8 @@ def fold(view: JobView | None, fact: facts.AnyFact, seq: int) -> JobView | None:
         return msgspec.structs.replace(view, shares=shared, seq=seq)
     if isinstance(fact, facts.JobExpired):
         return msgspec.structs.replace(view, seq=seq, expired_at=fact.at, deleted=fact.on_request)
+    if fact.run == view.run and isinstance(fact, facts.VersionExported):
+        return msgspec.structs.replace(view, seq=seq, **_corrected(view, fact))
     if fact.run != view.run or view.status.terminal or _known(view, fact):
         return msgspec.structs.replace(view, seq=seq)
     return msgspec.structs.replace(view, seq=seq, **_changes(view, fact))
@@ -256,6 +260,13 @@ def _shared(view: JobView, fact: facts.AnyFact) -> list[Share] | None:
     if isinstance(fact, facts.ShareRevoked):
         return [msgspec.structs.replace(share, revoked=True) if share.n == fact.n else share for share in view.shares]
     return None
+
+
+def _corrected(view: JobView, fact: facts.VersionExported) -> dict[str, object]:
+    """Versions may be exported in another order than they were made in: the latest counts."""
+    if view.status is not Status.COMPLETED or fact.failed is not None or fact.n <= view.version:
+        return {}
+    return {"results": fact.results, "version": fact.n, "speakers": fact.speakers, "words": fact.words}
 
 
 def _changes(view: JobView, fact: facts.AnyFact) -> dict[str, object]:

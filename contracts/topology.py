@@ -17,6 +17,7 @@ from contracts.facts import (
     JobStarted,
     SourceFetched,
     SpeakersDiarized,
+    TranscriptEdited,
     TranscriptionPlanned,
 )
 
@@ -28,6 +29,7 @@ LIVE = subjects.LIVE
 ADMISSION = "admission"
 HANDBACKS = "handbacks"
 UPLOADS = "uploads"
+NOTIFICATIONS = "notifications"
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +90,12 @@ EXTRACTOR = Durable(name="extractor", wakes_on=(JobStarted, SourceFetched), ceil
 TRANSCRIBER = Durable(name="transcriber", wakes_on=(AudioExtracted, ChunkRequested), ceiling_s=2 * 3600.0)
 DIARIZER = Durable(name="diarizer", wakes_on=(AudioExtracted,), ceiling_s=12 * 3600.0)
 EXPORTER = Durable(
-    name="exporter", wakes_on=(TranscriptionPlanned, ChunkTranscribed, SpeakersDiarized), ceiling_s=1800.0
+    name="exporter",
+    wakes_on=(TranscriptionPlanned, ChunkTranscribed, SpeakersDiarized, TranscriptEdited),
+    ceiling_s=1800.0,
 )
 JANITOR = Durable(name="janitor", wakes_on=(JobCompleted, JobFailed, JobCancelled, JobExpired), ceiling_s=600.0)
+NOTIFIER = Durable(name="notifier", wakes_on=(JobCompleted, JobFailed, JobExpired), ceiling_s=300.0)
 RETENTION = Durable(name="retention", stream=SCHEDULES, subjects=("due.>",), ceiling_s=60.0)
 UNDERTAKER = Durable(
     name="undertaker",
@@ -108,6 +113,7 @@ DURABLES: tuple[Durable, ...] = (
     DIARIZER,
     EXPORTER,
     JANITOR,
+    NOTIFIER,
     RETENTION,
     UNDERTAKER,
 )

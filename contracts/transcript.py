@@ -32,6 +32,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     speaker: str
 
 
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said, and by whom: what a person may correct of a result."""
+
+    segments: list[Segment]
+    speakers: list[str] = []
+    turns: list[Turn] = []
+
+
 class Region(msgspec.Struct, frozen=True, array_like=True):
     """A stretch of speech found by the voice activity detector."""
 

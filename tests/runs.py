@@ -130,6 +130,15 @@ class Run:
             receipt=RECEIPT,
         )
 
+    def edited(self, n: int) -> facts.TranscriptEdited:
+        key = f"edits/{self.owner}/{self.job_id}/{n}.json"
+        transcript = ArtifactRef(key=key, digest=f"{n}", bytes=1)
+        return facts.TranscriptEdited(**self.of_job, n=n, based_on=n - 1, transcript=transcript, words=1)
+
+    def exported(self, n: int) -> facts.VersionExported:
+        results = {name: self.ref("exporter", f"{n}.{name}") for name in ("srt", "vtt")}
+        return facts.VersionExported(**self.of_job, n=n, results=results, speakers=2, words=20, receipt=RECEIPT)
+
     def failed(self, code: FailureCode = FailureCode.INTERNAL) -> facts.JobFailed:
         return facts.JobFailed(**self.of_job, code=code, stage="extractor", reference="0123456789ab", attempts=1)
 

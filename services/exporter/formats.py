@@ -1,11 +1,14 @@
 """The files a user takes away. SubRip has no standard but its habit; WebVTT is the W3C's, voice spans included."""
 
+import re
 from collections.abc import Sequence
 
 from contracts.transcript import Segment, Word
 from services.exporter.cues import Cue, label, text_of
 
 _PARAGRAPH_PAUSE_S = 3.0
+_TIMING = re.compile(r"(\d:\d\d[,.]\d+\s*)-->")
+"""What players take for the times of a caption, wherever it stands; SubRip has no way to quote it."""
 _NOTHING = "(no speech was found in this recording)\n"
 
 
@@ -13,7 +16,7 @@ def srt(cues: Sequence[Cue]) -> bytes:
     """SubRip; a speaker is named where the speaker changes."""
     blocks = []
     for number, cue in enumerate(cues, start=1):
-        text = "\n".join(cue.labelled)
+        text = _TIMING.sub(r"\1->", "\n".join(cue.labelled))
         blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{text}\n")
     return "\n".join(blocks).encode()
 

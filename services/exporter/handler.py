@@ -11,11 +11,12 @@ from chassis.settle import Work
 from chassis.store import Missing, Store
 from contracts import facts, progress
 from contracts.artifacts import ArtifactRef, cache_key, finished_key, recipe_digest
+from contracts.quality import QUALITY
 from contracts.transcript import Segment, Turn
-from services.exporter.engine import FORMATS, IDENTITY, Exported, export
+from services.exporter.engine import IDENTITY, Exported, export
 from services.exporter.result import Receipt, StageLine
+from services.exporter.versions import STAGE, ExportVersion
 
-STAGE = "exporter"
 _WITHOUT_MODEL = ("fetcher", "extractor")
 
 R = TypeVar("R")
@@ -40,13 +41,16 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Export:
-    """Wakes on `planned`, `chunk-transcribed` and `diarized`; acts when the log has them all."""
+    """Wakes on `planned`, `chunk-transcribed` and `diarized`; acts when the log has them all. And on `edited`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._version = ExportVersion(store)
 
     async def __call__(self, fact: facts.AnyFact, work: Work) -> Sequence[facts.Fact]:
-        """Returns `completed`, or nothing while something is still missing: that fact will wake us."""
+        """Returns `completed`, or `exported`; or nothing while something is still missing: that fact will wake us."""
+        if isinstance(fact, facts.TranscriptEdited):
+            return await self._version(fact, work)
         parts = parts_of(work.facts())
         if parts is None:
             return []
@@ -82,13 +86,18 @@ class Export:
         ]
 
     async def _exported(self, parts: Parts, work: Work) -> tuple[dict[str, ArtifactRef], Exported, datetime | None]:
-        """The files, stored. The captions are shared by equal jobs; result.json tells of this run, so it is not."""
+        """The files, stored. The captions are shared by equal jobs; result.json and the quality report tell of this
+        run, so they are not. Those of every preset are made, and so found, whichever the job is to be shown in.
+        """
         owner = parts.started.owner
         inputs = [parts.planned.plan.digest, parts.diarized.turns.digest if parts.diarized.turns else ""]
         inputs += [chunk.segments.digest for chunk in parts.chunks]
         shared = recipe_digest(STAGE, IDENTITY, {}, inputs)
         own = recipe_digest(STAGE, IDENTITY, {"job_id": parts.started.job_id, "run": parts.started.run}, inputs)
-        found = await self._store.find(cache_key(owner, STAGE, shared, "srt"))
+        preset = parts.started.parameters.caption_preset
+        chosen = recipe_digest(STAGE, IDENTITY, {"caption_preset": preset}, inputs)
+        digests = {"srt": chosen, "vtt": chosen, "json": own, QUALITY: own}
+        found = await self._store.find(cache_key(owner, STAGE, shared, "txt"))
         segments = [segment for chunk in parts.chunks for segment in await self._read(chunk.segments, list[Segment])]
         turns = await self._read(parts.diarized.turns, list[Turn]) if parts.diarized.turns else []
         exported = await asyncio.to_thread(
@@ -99,13 +108,14 @@ class Export:
             duration_s=parts.extracted.media.duration_s,
             warnings=_warnings(parts),
             receipt=_receipt(parts),
+            preset=preset,
         )
         refs = {}
-        for name in FORMATS:
-            digest = own if name == "json" else shared
+        for name, content in exported.files.items():
+            digest = digests.get(name, shared)
             key = cache_key(owner, STAGE, digest, name)
-            await self._store.put(key, exported.files[name])
-            refs[name] = ArtifactRef(key=key, digest=digest, bytes=len(exported.files[name]))
+            await self._store.put(key, content)
+            refs[name] = ArtifactRef(key=key, digest=digest, bytes=len(content))
         return refs, exported, found.made_at if found else None
 
     async def _read(self, ref: ArtifactRef, kind: type[R]) -> R:

@@ -10,14 +10,13 @@ from functools import cached_property
 from importlib.metadata import version
 from urllib.parse import urljoin
 
-import certifi
 import httpcore
 import msgspec
 
+from chassis.connecting import JudgedBackend, Resolve, trusted
 from contracts import addresses
 from contracts.addresses import Address, Rules
 from contracts.failures import FailureCode, Permanent
-from services.fetcher.connecting import JudgedBackend, Resolve
 from services.fetcher.settings import Settings
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -50,10 +49,7 @@ class Asking:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """What the system trusts (SSL_CERT_FILE names more), and what is trusted where the system has nothing."""
-        context = ssl.create_default_context()
-        context.load_verify_locations(certifi.where())
-        return context
+        return trusted()
 
     @asynccontextmanager
     async def ask(self, address: Address, headers: dict[bytes | str, bytes | str]) -> AsyncIterator[Answer]:

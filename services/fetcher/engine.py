@@ -9,13 +9,13 @@ from datetime import datetime
 import httpcore
 import msgspec
 
+from chassis.connecting import Resolve, resolve
 from chassis.store import Store
 from contracts import addresses
 from contracts.addresses import Rules
 from contracts.artifacts import ArtifactRef, fetched_folder, fetched_note, part_keys
 from contracts.failures import FailureCode, Permanent, Retryable
 from services.fetcher.asking import Asking
-from services.fetcher.connecting import Resolve, resolve
 from services.fetcher.download import Download, Report
 from services.fetcher.settings import Settings
 

@@ -28,6 +28,7 @@ from chassis.broker import CONNECT_OPTIONS
 from chassis.joblog import JobLog
 from chassis.settings import Connections, SettingsError, load
 from chassis.store import Store
+from chassis.subscriptions import Subscriptions
 from contracts import topology
 from contracts.addresses import Rules
 from contracts.longest import Longest
@@ -40,13 +41,16 @@ from services.gateway import (
     health,
     media,
     methods,
+    notifications,
     page,
     pages,
     problems,
+    quality,
     reconcile,
     signed,
     sockets,
     tus,
+    version_routes,
 )
 from services.gateway.arriving import arriving
 from services.gateway.batches import Batches
@@ -66,6 +70,7 @@ from services.gateway.staging import Staging
 from services.gateway.submit import Intake
 from services.gateway.unread import closing_unread
 from services.gateway.uploads import Uploads
+from services.gateway.versions import Versions
 
 T = TypeVar("T")
 _WEBSOCKET_MESSAGE_BYTES = 64 << 10
@@ -83,11 +88,12 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     connecting = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
     rules = load(Rules, "SUBTIDE_FETCHER_", environ)
+    push_rules = load(Rules, "SUBTIDE_NOTIFIER_", environ)
     longest = load(Longest, "SUBTIDE_EXTRACTOR_", environ)
     log = telemetry.logger(stage="gateway")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its lines for websockets have the query in them
     try:
-        async with _app(settings, limits, numbers, rules, longest, connecting, stop) as app:
+        async with _app(settings, limits, numbers, rules, push_rules, longest, connecting, stop) as app:
             server = _Server(_config(app, settings))
             listening = _listening(settings)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -108,6 +114,7 @@ async def _app(
     limits: Limits,
     numbers: topology.Numbers,
     rules: Rules,
+    push_rules: Rules,
     longest: Longest,
     connecting: Connections,
     stop: asyncio.Event,
@@ -140,7 +147,7 @@ async def _app(
         stop,
     )
     try:
-        bucket, upload_bucket = await _unless_stopped(_provisioned(client), stop)
+        bucket, upload_bucket, push_bucket = await _unless_stopped(_provisioned(client), stop)
         joblog, admission, store = JobLog(client), Admission(bucket), Store(connecting.artifacts_url)
         feed = Feed(joblog)
         await feed.start(client)
@@ -175,6 +182,8 @@ async def _app(
                 staging=Staging(uploads, receiving, store),
                 owners=owners,
                 batches=Batches(joblog, store, places, uploads, owners, high_water, rules),
+                versions=Versions(joblog, store),
+                waiting=notifications.Waiting(joblog, Subscriptions(client.jetstream(), push_bucket), push_rules),
                 jobs=handler.Jobs(joblog, high_water, history),
                 sockets=sockets.Sockets(feed, joblog, high_water, history, settings),
             )
@@ -205,6 +214,9 @@ def build(settings: Settings, **parts: Any) -> Any:
             *pages.ROUTES,
             *page.ROUTES,
             *media.ROUTES,
+            *quality.ROUTES,
+            *notifications.ROUTES,
+            *version_routes.ROUTES,
             sockets.watch_jobs,
         ],
         dependencies={
@@ -285,13 +297,17 @@ def _provided(part: Any) -> Provide:
     return Provide(provide)
 
 
-async def _provisioned(client: Client) -> tuple[KeyValue, KeyValue]:
-    """The buckets of the ledger and of the uploads, once `subtide provision` has made it and the log."""
+async def _provisioned(client: Client) -> tuple[KeyValue, KeyValue, KeyValue]:
+    """The buckets of ledger, uploads and browsers that wait, once `subtide provision` has made them and the log."""
     js = client.jetstream()
     while True:
         try:
             await js.stream_info(topology.JOBS)
-            return await js.key_value(topology.ADMISSION), await js.key_value(topology.UPLOADS)
+            return (
+                await js.key_value(topology.ADMISSION),
+                await js.key_value(topology.UPLOADS),
+                await js.key_value(topology.NOTIFICATIONS),
+            )
         except (JetStreamError, nats.errors.Error) as error:
             telemetry.logger(stage="gateway").warning(
                 "waiting_for_provision", error=repr(error), hint="run `subtide provision`"

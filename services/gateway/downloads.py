@@ -10,6 +10,7 @@ from litestar.response import Stream
 
 from chassis.store import Missing, Store
 from contracts.artifacts import ArtifactRef
+from contracts.captioning import CAPTION_FORMATS, PRESETS, of_preset
 from contracts.progress import JobView, Status
 from services.gateway.problems import Problem
 
@@ -33,23 +34,29 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     if_none_match: str | None = None
 
 
-async def download(store: Store, view: JobView, name: str, asked: Asked) -> Response[Any]:
-    """The response for one format of a job. Raises Problem where there is none, Missing where it is gone."""
+async def download(store: Store, view: JobView, name: str, asked: Asked, preset: str | None = None) -> Response[Any]:
+    """The response for one format of a job. Raises Problem where there is none, Missing where it is gone.
+
+    Without a preset captions are in that of the job; what is no caption is the same in all.
+    """
     if name not in CONTENT_TYPES:
         raise Problem(404, "unknown_format", f"There are the formats {', '.join(CONTENT_TYPES)}.")
+    if preset is not None and preset not in PRESETS:
+        raise Problem(404, "unknown_preset", f"There are the presets {', '.join(PRESETS)}.", field="preset")
     if view.status is not Status.COMPLETED or name not in view.results:
         raise Problem(409, "not_finished", f"The job has no subtitles yet; it is {view.status}.")
-    ref = view.results[name]
+    stored = _in_preset(view, name, preset)
+    ref = view.results[stored]
     found = await store.find(ref.key)
     if found is None:
         raise Missing(ref.key)
-    etag = _etag(ref, name)
+    etag = _etag(ref, stored)
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         "Content-Type": CONTENT_TYPES[name],
-        "Content-Disposition": disposition(view.filename, name),
+        "Content-Disposition": disposition(view.filename, stored),
     }
     if asked.if_none_match is not None and _names(asked.if_none_match, etag):
         return Response(None, status_code=304, headers=_without(headers, "Content-Type", "Content-Disposition"))
@@ -95,6 +102,20 @@ def disposition(filename: str, name: str) -> str:
     full = f"{stem}.{name}"
     plain = _NOT_PLAIN.sub("_", full)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(full, safe='')}"
+
+
+def _in_preset(view: JobView, name: str, preset: str | None) -> str:
+    """The result that holds a format in a preset. Raises Problem where the job is older than the presets."""
+    if preset is None or name not in CAPTION_FORMATS:
+        return name
+    stored = of_preset(preset, name)
+    if stored not in view.results:
+        raise Problem(
+            409,
+            "preset_not_made",
+            f"This job was made before there were captions in the preset {preset}. Submit the recording again.",
+        )
+    return stored
 
 
 def _etag(ref: ArtifactRef, name: str) -> str:

@@ -9,13 +9,27 @@ import msgspec
 
 from contracts import addresses, facts, progress
 from contracts.artifacts import ArtifactRef
+from contracts.captioning import FORMATS
 from contracts.failures import FAILURES, WARNINGS, Failure, FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status
 from services.gateway.estimate import Experience
 
 _HIDDEN = frozenset(
-    {"owner", "token_sha256", "fact", "detail", "told", "tier", "turns", "source_url", "items", "retried_as"}
+    {
+        "owner",
+        "token_sha256",
+        "fact",
+        "detail",
+        "told",
+        "tier",
+        "turns",
+        "source_url",
+        "items",
+        "retried_as",
+        "edited_as",
+        "asked",
+    }
 )
 _REMEMBERED_RUNS = 10_000
 
@@ -57,6 +71,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     cached: bool
     cached_at: datetime | None
+    version: int
+    """Of the transcript: the latest correction that is in the downloads. 0: as it was heard."""
     downloads: dict[str, str]
     """Format to path, once completed."""
     result: dict[str, Any] | None = None
@@ -95,7 +111,8 @@ def shown(view: JobView, experience: Experience | None = None) -> Job:
         notes=[WARNINGS.get(warning, warning) for warning in view.warnings],
         cached=view.cached,
         cached_at=view.cached_at,
-        downloads={name: f"/api/jobs/{view.job_id}/download/{name}" for name in view.results},
+        version=view.version,
+        downloads={name: f"/api/jobs/{view.job_id}/download/{name}" for name in FORMATS if name in view.results},
     )
 
 
@@ -156,7 +173,7 @@ def _without_artifacts(value: Any) -> Any:
         return _NOTHING
     if isinstance(value, dict):
         if value and all(isinstance(one, ArtifactRef) for one in value.values()):
-            return sorted(value)
+            return sorted(name for name in value if name in FORMATS)
         return value
     return value
 

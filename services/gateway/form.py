@@ -5,6 +5,7 @@ Fields may stand before or after the file. Nothing but one block and the fields 
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from multipart import (  # type: ignore[import-untyped]  # it ships no stubs
@@ -29,6 +30,7 @@ _INVALID_FIELD = re.compile(r"`\$\.(\w+)`")
 _NAMES = tuple(msgspec.structs.asdict(Parameters()))
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 _SWITCHES = frozenset(name for name, value in msgspec.structs.asdict(Parameters()).items() if isinstance(value, bool))
+_CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Parameters).items() if get_origin(kind) is Literal}
 
 Save = Callable[[AsyncIterator[bytes]], Awaitable[ArtifactRef]]
 """Where the bytes of the file go."""
@@ -121,7 +123,8 @@ def parameters(given: Mapping[str, object]) -> Parameters:
         found = _INVALID_FIELD.search(reason)
         field = found.group(1) if found else next((word for word in re.findall(r"\w+", reason) if word in _NAMES), None)
         sentence = f"{field}: {_INVALID_FIELD.sub('', reason).removesuffix(' - at ')}" if found else reason
-        raise Problem(400, "invalid_parameter", f"{sentence}.", field=field) from error
+        choices = f" There are: {', '.join(_CHOICES[field])}." if found and field in _CHOICES else ""
+        raise Problem(400, "invalid_parameter", f"{sentence}.{choices}", field=field) from error
 
 
 def empty_file() -> Problem:

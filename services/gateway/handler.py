@@ -16,10 +16,12 @@ from chassis.joblog import JobLog
 from chassis.store import Missing, Store
 from contracts.addresses import Rules
 from contracts.addresses import filename as filename_at
+from contracts.captioning import PRESETS
 from contracts.longest import Longest
 from contracts.progress import JobView, Status
 from services.gateway import access, addresses, commands, downloads, form, idempotency, incoming, naming
 from services.gateway.access import Right
+from services.gateway.corrections import NUMBER_MAX
 from services.gateway.engine import HighWater, Job, folded, shown
 from services.gateway.history import History
 from services.gateway.listing import PER_PAGE_MAX, TOKENS_MAX, Listing
@@ -28,6 +30,7 @@ from services.gateway.problems import Problem, documented, file_too_large, job_e
 from services.gateway.settings import Settings
 from services.gateway.submit import Accepted, Intake
 from services.gateway.uploads import Uploads
+from services.gateway.versions import Versions
 
 Credential = Given[str | None]
 JobId = Annotated[str, PathParameter(description="The id from the submit.", max_length=64)]
@@ -50,6 +53,25 @@ DeedKey = Annotated[
         schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},  # only said: the answer is our own
         description=f"{idempotency.FORM}. Sent again for the same job, the answer is that of the first try, and "
         f"nothing is done a second time. {idempotency.HOLDS}",
+    ),
+]
+PresetChoice = Annotated[
+    str | None,
+    QueryParameter(
+        required=False,
+        max_length=64,
+        schema_extra={"enum": list(PRESETS)},  # only said: the answer is our own
+        description="Captions in another preset than that of the job.",
+    ),
+]
+VersionChoice = Annotated[
+    int | None,
+    QueryParameter(
+        required=False,
+        ge=0,
+        le=NUMBER_MAX,
+        description="A version of the transcript. Default: the latest.",
+        schema_extra={"minimum": 0, "maximum": NUMBER_MAX},  # which the framework leaves out where None is allowed
     ),
 ]
 PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, description="From 1.")]
@@ -359,17 +381,20 @@ async def download(
     format_name: Annotated[str, PathParameter(description="srt, vtt, json or txt.")],
     jobs: Given[Jobs],
     store: Given[Store],
+    versions: Given[Versions],
     credential: Credential,
+    preset: PresetChoice = None,
+    version: VersionChoice = None,
 ) -> Response[Any]:
     """One format of the result, as an attachment named after the upload; ETag and ranges."""
-    view = await jobs.opened(job_id, credential)
+    view = await versions.at(await jobs.opened(job_id, credential), version)
     asked = downloads.Asked(
         head=request.method == HttpMethod.HEAD,
         range=request.headers.get("range"),
         if_range=request.headers.get("if-range"),
         if_none_match=request.headers.get("if-none-match"),
     )
-    return await downloads.download(store, view, format_name, asked)
+    return await downloads.download(store, view, format_name, asked, preset)
 
 
 @get("/api/capacity", tags=["system"], summary="How busy it is", responses=documented(503))

@@ -67,7 +67,8 @@ def of_job(key: str, deed: str, job_id: str, owner_sha256: str, secret: bytes) -
     """The identity of what the owner of a job does to it with this key, from wherever.
 
     Another job or another deed is another identity: what is asked for is all in the address, so that there is nothing
-    with which a key could be used wrongly. No submit can have the same: who calls has no space in it there.
+    with which a key could be used wrongly; of a correction the log knows what was asked. No submit can have the same:
+    who calls has no space in it there.
     """
     return derived(key, f"{deed} {job_id} {owner_sha256}", secret)
 

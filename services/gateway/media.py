@@ -27,8 +27,9 @@ from contracts.progress import JobView
 from services.gateway import access, downloads
 from services.gateway.access import Right
 from services.gateway.engine import folded
-from services.gateway.handler import Jobs
+from services.gateway.handler import Jobs, VersionChoice
 from services.gateway.problems import Problem, documented, job_expired, job_not_found
+from services.gateway.versions import Versions
 
 TICKET_S = 12 * 3600
 """How long a player may go on with one ticket; the page asks for another where it has ended."""
@@ -205,11 +206,14 @@ async def captions(
     store: Given[Store],
     client: Given[Client],
     secret: Given[bytes],
+    versions: Given[Versions],
     credential: Credential,
     ticket: Ticket = None,
+    version: VersionChoice = None,
 ) -> Response[bytes]:
     """The captions as WebVTT, inline, for the player's track."""
-    view = await (_ticketed(client, job_id, secret, ticket) if ticket else jobs.opened(job_id, credential))
+    opened = await (_ticketed(client, job_id, secret, ticket) if ticket else jobs.opened(job_id, credential))
+    view = await versions.at(opened, version)
     if "vtt" not in view.results:
         raise Problem(409, "not_finished", f"The job has no subtitles yet; it is {view.status}.")
     return Response(

@@ -45,4 +45,14 @@ async def file(request: Request[Any, Any, Any], name: FromPath[str]) -> File:
     return File(path, media_type=kind, content_disposition_type="inline", headers=headers)
 
 
-ROUTES = [document, file]
+@get("/service-worker.js", include_in_schema=False)
+async def service_worker() -> File:
+    """What hears notifications while the page is closed. Its place is its scope, so it lies at the root."""
+    path = STATIC / "service-worker.js"
+    if not path.is_file():
+        raise nothing_here()
+    headers = {"Cache-Control": "no-cache"}
+    return File(path, media_type="text/javascript", content_disposition_type="inline", headers=headers)
+
+
+ROUTES = [document, file, service_worker]

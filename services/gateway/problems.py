@@ -38,13 +38,22 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """The form field that is wrong."""
     reference: str | None = None
     """What to tell us, so that we find the error in our log."""
+    version: int | None = None
+    """The latest version of the transcript, where another was to be corrected."""
 
 
 class Problem(Exception):
     """A request that fails in a way the caller is told about."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: dict[str, str] | None = None,
+        version: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.headers = headers or {}
@@ -55,6 +64,7 @@ class Problem(Exception):
             detail=detail,
             code=code,
             field=field,
+            version=version,
         )
 
 
@@ -225,7 +235,7 @@ _DESCRIPTIONS = {
     413: "The file, or the request, is larger than the server accepts.",
     415: "The body is not of the type that is read here.",
     416: "The range is outside the file.",
-    422: "The `Idempotency-Key` was used for another recording or with other settings.",
+    422: "The `Idempotency-Key` was used for something else, or the transcript lacks what is to be corrected.",
     423: "Another request is sending to this upload; `Retry-After` says when to come back.",
     421: "The server is not known by the name it was asked under.",
     431: "The address and the headers are longer than the server accepts.",

@@ -34,7 +34,8 @@ _FREE = re.compile(r"/health/[a-z]+|/assets/.+")
 _PIECE = re.compile(r"/api/uploads/.+")
 _PIECE_METHODS = frozenset({"PATCH", "HEAD", "PUT"})
 _CREATES = re.compile(
-    r"POST /api/(?:uploads(?:/signed)?|jobs/submit|batches|jobs/[^/]+/(?:retry|share))/?|PUT /api/jobs/submit/.*"
+    r"POST /api/(?:uploads(?:/signed)?|jobs/submit|batches|jobs/[^/]+/(?:retry|share|versions))/?"
+    r"|PUT /api/jobs/submit/.*"
 )
 _OPENED = re.compile(r"/api/(?:jobs|uploads|batches)/[0-9a-f]{32,64}(?:/(?!parts/).*)?")
 """Addresses that answer only to a token which opens them; a part of an upload does to a signature."""

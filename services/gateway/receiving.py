@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import math
+import mmap
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ OFFSET_MISMATCH = "upload_offset_mismatch"
 CHECKSUM_MISMATCH = "checksum_mismatch"
 
 _LOOKS_A_LEASE = 4
+_IDLE_BUFFERS = 4
 
 
 class Checksum(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class Receiving:
         self._uploads = uploads
         self._store = store
         self._pace = pace
+        self._buffers = _Buffers(pace.part_bytes)
 
     async def receive(
         self,
@@ -82,11 +85,13 @@ class Receiving:
                 kept = await self._uploads.again(kept)
             else:
                 break
-        request = _Request(self._uploads, self._store, self._pace, kept, blocks, checksum)
+        buffers = (self._buffers.take(), self._buffers.take())
+        request = _Request(self._uploads, self._store, self._pace, kept, blocks, checksum, buffers)
         try:
             await request.run()
         except Changed as error:
             raise _taken_over() from error
+        self._buffers.give_back(*buffers)  # not where it broke: something may still be at work on them
         return request.upload
 
     def _admit(self, upload: Upload, offset: int, announced: int | None) -> None:
@@ -102,6 +107,43 @@ class Receiving:
             raise too_much(upload)
 
 
+class _Buffer:
+    """Memory for a part."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = memoryview(mmap.mmap(-1, size))  # which the system gives page by page, as it is written to
+        self.filled = 0
+
+    def fill(self, block: memoryview) -> None:
+        """Put a block behind what is there."""
+        self._memory[self.filled : self.filled + len(block)] = block
+        self.filled += len(block)
+
+    @property
+    def content(self) -> memoryview:
+        """What is there."""
+        return self._memory[: self.filled]
+
+
+class _Buffers:
+    """Memory that is filled again and again: to get new memory for every part takes as long as to hash the part."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._idle: list[_Buffer] = []
+
+    def take(self) -> _Buffer:
+        """An empty one."""
+        return self._idle.pop() if self._idle else _Buffer(self._size)
+
+    def give_back(self, *buffers: _Buffer) -> None:
+        """Nobody reads or writes them any more."""
+        for buffer in buffers:
+            buffer.filled = 0
+            if len(self._idle) < _IDLE_BUFFERS:
+                self._idle.append(buffer)
+
+
 class _Request:
     """One request that holds the lease."""
 
@@ -113,6 +155,7 @@ class _Request:
         kept: Kept,
         blocks: AsyncIterator[bytes],
         checksum: Checksum | None,
+        buffers: tuple[_Buffer, _Buffer],
     ) -> None:
         self._uploads = uploads
         self._store = store
@@ -122,7 +165,8 @@ class _Request:
         self._checksum = checksum
         self._checked = CHECKSUMS[checksum.algorithm](usedforsecurity=False) if checksum is not None else None
         self._digest: ContentDigest | None = None
-        self._buffer = bytearray()
+        self._buffer, self._spare = buffers
+        """One is filled while the other is stored."""
         self._buffer_at = kept.upload.offset
         """Where in the file the buffer begins."""
         self._storing: asyncio.Task[None] | None = None
@@ -169,13 +213,13 @@ class _Request:
     async def _read(self) -> None:
         async for block in self._blocks:
             self._last_byte_at = datetime.now(UTC)
-            if self._buffer_at + len(self._buffer) + len(block) > self.upload.length:
-                self._buffer.clear()
+            if self._buffer_at + self._buffer.filled + len(block) > self.upload.length:
+                self._buffer.filled = 0
                 raise too_much(self.upload)
             rest = memoryview(block)
             while rest:
-                room = self._pace.part_bytes - self._buffer_at % self._pace.part_bytes - len(self._buffer)
-                self._buffer += rest[:room]
+                room = self._pace.part_bytes - self._buffer_at % self._pace.part_bytes - self._buffer.filled
+                self._buffer.fill(rest[:room])
                 if len(rest) >= room:
                     await self._begin_to_store()
                 rest = rest[room:]
@@ -202,10 +246,11 @@ class _Request:
         """One part is stored while the next comes in."""
         async with self._turn:
             await self._stored()
-            if self._buffer:
-                content, self._buffer = self._buffer, bytearray()
-                self._buffer_at += len(content)
-                self._storing = asyncio.create_task(self._store_part(content), name="upload-part")
+            if self._buffer.filled:
+                self._buffer, self._spare = self._spare, self._buffer
+                self._buffer.filled = 0
+                self._buffer_at += self._spare.filled
+                self._storing = asyncio.create_task(self._store_part(self._spare.content), name="upload-part")
 
     async def _stored(self) -> None:
         if self._storing is not None:
@@ -214,7 +259,7 @@ class _Request:
             self._broken = self._broken or storing.exception() is not None
             storing.result()
 
-    async def _store_part(self, content: bytearray) -> None:
+    async def _store_part(self, content: memoryview) -> None:
         if self._digest is None:
             self._digest = await self._resumed()
         key = part_key(self.upload.key, len(self.upload.parts) + len(self._uncounted))
@@ -223,7 +268,7 @@ class _Request:
         if self._checksum is None:
             await self._save(count=True)
 
-    def _hash(self, digest: ContentDigest, content: bytearray) -> None:
+    def _hash(self, digest: ContentDigest, content: memoryview) -> None:
         digest.update(content)
         if self._checked is not None:
             self._checked.update(content)

@@ -34,6 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outlives the process."""
     operator_token: str = ""
     """Opens what is the operator's (`POST /api/jobs/check-stale`). Default: nobody has one."""
+    notifications_key: str = ""
+    """The public half of SUBTIDE_NOTIFIER_PRIVATE_KEY (`python -m services.notifier.keys`). Default: browsers cannot
+    have themselves told of the end of a job."""
     max_upload_bytes: int = 2 << 30
     """Largest recording."""
     max_jobs_per_socket: int = 200

@@ -52,6 +52,11 @@ class Job(msgspec.Struct, kw_only=True):
     """Digests of what was uploaded."""
     keys: set[str] = set()
     """The stored files that its facts speak of, and those that lie beside them."""
+    own: set[str] = set()
+    """Those of them that no other job could come to use: of corrections."""
+    edited: set[int] = set()
+    exported: set[int] = set()
+    """Versions of the transcript of the last run, and those of them that the exporter is done with."""
     folder: str | None = None
     """Where what is fetched for it lies, as long as no fact speaks of it."""
     notes: set[str] = set()
@@ -61,6 +66,11 @@ class Job(msgspec.Struct, kw_only=True):
     def live(self) -> bool:
         """Whether somebody may still work on it."""
         return self.ended_at is None and not self.expired
+
+    @property
+    def unexported(self) -> bool:
+        """Whether there is a correction whose subtitles are not there yet."""
+        return not self.expired and not self.edited <= self.exported
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -88,6 +98,7 @@ class Survey:
             return  # of the job, not of a run of it
         if fact.run > job.run:
             job.run, job.ended_at, job.expired = fact.run, None, False
+            job.edited, job.exported = set(), set()
         if fact.run == job.run and facts.ends_run(fact):
             job.ended_at = job.ended_at or fact.at
         job.expired = job.expired or (fact.run == job.run and isinstance(fact, facts.JobExpired))
@@ -99,7 +110,12 @@ class Survey:
             job.notes.add(finished_key(fact.owner, fact.source.digest, fact.parameters))
         if isinstance(fact, facts.JobCompleted):
             job.keys |= job.notes
-        job.keys |= {key for key in _spoken_of(fact) if _is_of(fact.owner, key)}
+        keys = {key for key in _spoken_of(fact) if _is_of(fact.owner, key)}
+        job.keys |= keys
+        if isinstance(fact, facts.TranscriptEdited | facts.VersionExported):
+            job.own |= keys
+            if fact.run == job.run:
+                (job.edited if isinstance(fact, facts.TranscriptEdited) else job.exported).add(fact.n)
 
     def forget(self, first_seq: int) -> None:
         """Jobs of which the log has nothing any more."""
@@ -125,7 +141,7 @@ class Survey:
             if other.owner == job.owner and not other.expired:
                 keys -= other.keys
         if job.sources & self._wanted().get(job.owner, set()):
-            keys = {key for key in keys if key.startswith("uploads/")}
+            keys = {key for key in keys if key.startswith("uploads/") or key in job.own}
         return doors_first(keys)
 
     def folder(self, job_id: str) -> str | None:
@@ -185,4 +201,4 @@ def _spoken_of(fact: facts.AnyFact) -> Iterator[str]:
 
 def _is_of(owner: str, key: str) -> bool:
     """A fact that somebody forged has nothing removed that is not its owner's."""
-    return key.startswith((f"uploads/{owner}/", f"cache/{owner}/")) and ".." not in key.split("/")
+    return key.startswith((f"uploads/{owner}/", f"cache/{owner}/", f"edits/{owner}/")) and ".." not in key.split("/")

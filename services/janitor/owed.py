@@ -20,9 +20,14 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def owed(known: Sequence[facts.AnyFact], *, window: int) -> list[Owed]:
-    """The steps of a run that lack their result, given all its facts in log order; none once the run has ended."""
-    if any(facts.ends_run(fact) or isinstance(fact, facts.JobExpired) for fact in known):
+    """The steps of a run that lack their result, given all its facts in log order.
+
+    Once the run has ended these are the versions of its transcript; once it has expired there are none.
+    """
+    if any(isinstance(fact, facts.JobExpired) for fact in known):
         return []
+    if any(facts.ends_run(fact) for fact in known):
+        return _versions(known)
     run = _Run(known)
     sound = [*_fetching(run), *_extraction(run)]
     return [*sound, *_planning(run), *_chunks(run, window), *_diarization(run), *_export(run)]
@@ -102,3 +107,12 @@ def _export(run: _Run) -> list[Owed]:
     if any(n not in run.transcribed for n in range(run.planned.chunks)):
         return []
     return [Owed(durable=EXPORTER.name, fact=run.joined)]
+
+
+def _versions(known: Sequence[facts.AnyFact]) -> list[Owed]:
+    exported = {fact.n for fact in known if isinstance(fact, facts.VersionExported)}
+    return [
+        Owed(durable=EXPORTER.name, fact=fact)
+        for fact in known
+        if isinstance(fact, facts.TranscriptEdited) and fact.n not in exported
+    ]

@@ -95,10 +95,12 @@ class Reconciliation:
         scheduled = await self._schedules.subjects()
         survey = await self._surveying.now()
         live = {job_id for job_id, job in survey.jobs.items() if job.live}
-        said = {job_id: _said(await self._joblog.history_of(job_id)) for job_id in sorted(live | set(ledger.places))}
+        working = live | {job_id for job_id, job in survey.jobs.items() if job.unexported}
+        asked = sorted(working | set(ledger.places))
+        said = {job_id: _said(await self._joblog.history_of(job_id)) for job_id in asked}
         return {
             **self._places(admission, ledger, said, settled[topology.DISPATCHER.name]),
-            **self._work({job_id: said[job_id] for job_id in live}, settled),
+            **self._work({job_id: said[job_id] for job_id in working}, settled),
             **self._batches(survey, settled[topology.DISPATCHER.name]),
             **self._expiries(survey, scheduled, settled[topology.RETENTION.name]),
         }

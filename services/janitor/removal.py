@@ -49,7 +49,7 @@ class Removal:
             return 0
         old = {
             file.key
-            for prefix in ("uploads/", "cache/")
+            for prefix in ("uploads/", "cache/", "edits/")
             async for file in self._store.list(prefix)
             if file.made_at < before
         }

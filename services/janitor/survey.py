@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 from nats.aio.client import Client
 
+from chassis import buckets
 from chassis.joblog import JobLog
 from contracts import facts, topology
 from contracts.artifacts import staging_folder
@@ -13,7 +14,6 @@ from contracts.uploads import EVERY, Upload
 from services.janitor.engine import Survey
 
 _BATCH = 500
-_PATIENCE_S = 10.0
 
 
 class Coming:
@@ -24,17 +24,12 @@ class Coming:
 
     async def folders(self) -> frozenset[str]:
         """Where in the store their parts lie. Raises nats.errors.Error: then nothing is known of any upload."""
-        bucket = await self._js.key_value(topology.UPLOADS)
-        watcher = await bucket.watch(EVERY, ignore_deletes=True)
         folders: set[str] = set()
-        try:
-            while (entry := await watcher.updates(_PATIENCE_S)) is not None:  # type: ignore[no-untyped-call]
-                upload = msgspec.json.decode(entry.value or b"", type=Upload)
-                folders.add(upload.key)
-                if upload.signed_part_bytes is not None and not upload.whole:
-                    folders.add(staging_folder(upload.key))
-        finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
+        async for value in buckets.values(self._js, topology.UPLOADS, EVERY):
+            upload = msgspec.json.decode(value, type=Upload)
+            folders.add(upload.key)
+            if upload.signed_part_bytes is not None and not upload.whole:
+                folders.add(staging_folder(upload.key))
         return frozenset(folders)
 
 

@@ -67,6 +67,7 @@ MEMBERS = {
     "exporter": 2,
     "projector": 2,
     "janitor": 1,
+    "notifier": 1,
 }
 """Processes of each service. With two workers in each there are four workers a stage, on a machine of two cores."""
 SMALL = {
@@ -79,6 +80,7 @@ SMALL = {
     "exporter": 1,
     "projector": 1,
     "janitor": 1,
+    "notifier": 1,
 }
 
 _RESTART_S = 0.3

@@ -32,7 +32,7 @@ WEIGHTS = {
 
 ONCE = ("postgres away for 30 s", "store full", "store full", "log full", "log full")
 
-_WORKERS = ("fetcher", "extractor", "transcriber", "diarizer", "exporter", "dispatcher", "janitor")
+_WORKERS = ("fetcher", "extractor", "transcriber", "diarizer", "exporter", "dispatcher", "janitor", "notifier")
 _OUTAGE_S = 30.0
 _FULL_S = 4.0
 _POISON = (b"\xff\xfe not JSON", b'{"fact":"invented-later","v":9}', b'{"fact":"started","job_id":"x"}')

@@ -102,4 +102,17 @@ EXAMPLES: list[facts.Fact] = [
     facts.JobExpired(**OF_JOB),
     facts.ShareMinted(**OF_JOB, n=1, token_sha256="d" * 64),
     facts.ShareRevoked(**OF_JOB, n=1),
+    facts.TranscriptEdited(
+        **OF_JOB, n=2, based_on=1, transcript=PLAN, words=3, speakers=1, restored=0, edited_as="e" * 64, asked="f" * 64
+    ),
+    facts.VersionExported(
+        **OF_JOB,
+        n=2,
+        results={"srt": PLAN, "social.srt": PLAN},
+        speakers=2,
+        words=81,
+        receipt=RECEIPT,
+        failed=FailureCode.SOURCE_MISSING,
+        reference="0123456789ab",
+    ),
 ]

@@ -121,9 +121,11 @@ def sample_call() -> Path:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window. Ends with its module: Playwright keeps an event loop running in the thread
+    of the tests, where others start one of their own.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
     from tests.e2e import browsing
 

@@ -229,7 +229,7 @@ def test_the_whole_path_can_be_walked_by_keyboard(visitor: Visitor, stack: Stack
     page.keyboard.press("Enter")
     page.locator(".rows").wait_for()
     # where the player obeys, and the search takes the focus
-    until(page, "document.querySelector('video, audio').readyState > 1")
+    until(page, "document.querySelector('video, audio')?.readyState > 1")
     page.keyboard.press("l")
     at = page.evaluate("document.querySelector('video, audio').currentTime")
     assert at > 0

@@ -13,7 +13,7 @@ import httpx
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServerError
 
 from chassis.broker import CONNECT_OPTIONS
 from chassis.joblog import JobLog
@@ -26,6 +26,7 @@ from contracts import topology
 from contracts.projection import SCHEMA
 from services.gateway.app import serve as serve_gateway
 
+_NO_STORE = 10049
 _STREAMS = (
     topology.JOBS,
     topology.PROGRESS,
@@ -34,6 +35,7 @@ _STREAMS = (
     f"KV_{topology.ADMISSION}",
     f"KV_{topology.HANDBACKS}",
     f"KV_{topology.UPLOADS}",
+    f"KV_{topology.NOTIFICATIONS}",
 )
 
 
@@ -176,4 +178,12 @@ async def reset(client: Client, numbers: topology.Numbers) -> None:
             await js.delete_stream(stream)
         except NotFoundError:
             continue
-    await provision(client, numbers)
+    for attempt in range(5):
+        try:
+            await provision(client, numbers)
+        except ServerError as error:  # the server may not have let go of a stream of that name yet
+            if error.err_code != _NO_STORE or attempt == 4:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return

@@ -1,7 +1,11 @@
 """Plays the stages on the log: the facts that a job would get from them, and what they store."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from chassis.joblog import JobLog
 from chassis.store import Store
@@ -9,6 +13,7 @@ from contracts import facts
 from contracts.artifacts import ArtifactRef
 from contracts.failures import FailureCode
 from contracts.progress import JobView
+from contracts.quality import Quality
 from contracts.transcript import MediaFacts, MediaTrack
 
 RECEIPT = facts.StageReceipt(engine="test/1", seconds=0.1)
@@ -18,6 +23,18 @@ RESULTS = {
     "json": b'{"language":"en","segments":[{"id":0,"start":0.0,"end":1.0,"text":"hello"}]}',
     "txt": b"hello\n",
 }
+
+MORE = {
+    "social.srt": b"1\n00:00:00,000 --> 00:00:01,000\nhel\n",
+    "social.vtt": b"WEBVTT\n\n00:00.000 --> 00:01.000\nhel\n",
+    "quality": msgspec.json.encode(
+        Quality(
+            words=1, mean_probability=0.9, doubtful_words=0, doubtful_below=0.4, attributed=1.0, longest_silence_s=9.0,
+            longest_silence_at=1.0, warnings=[], presets=[],
+        )
+    ),
+}  # fmt: skip
+"""What an exporter stores beside them; one of long ago did not."""
 
 
 def ref(key: str, content: bytes = b"x") -> ArtifactRef:
@@ -96,10 +113,10 @@ class Stages:
             )
         )
 
-    async def complete(self, store: Store) -> int:
+    async def complete(self, store: Store, more: Mapping[str, bytes] = MappingProxyType({})) -> int:
         """The exporter stores the results."""
         results = {}
-        for name, content in RESULTS.items():
+        for name, content in {**RESULTS, **more}.items():
             key = f"cache/anon/exporter/{self.job_id}.{name}"
             await store.put(key, content)
             results[name] = ref(key, content)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
+from chassis import buckets
 from chassis.joblog import JobLog
 from chassis.store import Store
 from contracts import facts, topology
@@ -313,9 +314,9 @@ class TestAccess:
         at = await begin(gateway, 5)
         await send(gateway, at, b"12345")
         token = at.partition("?token=")[2]
-        bucket = await client.jetstream().key_value(topology.UPLOADS)
-        for key in await bucket.keys():
-            value = (await bucket.get(key)).value or b""
+        stored = [value async for value in buckets.values(client.jetstream(), topology.UPLOADS, ">")]
+        assert stored
+        for value in stored:
             assert token.encode() not in value
             assert access.digest(token).encode() in value
         logged = capsys.readouterr()

@@ -27,7 +27,7 @@ from contracts.uploads import Upload, bucket_key
 from services.gateway import access
 from services.projector.app import serve as serve_projector
 from tests.integration.conftest import Gateway, running_gateway
-from tests.integration.stages import Stages
+from tests.integration.stages import MORE, Stages
 
 OPERATOR_TOKEN = "the-operator-of-this-test"
 SETTINGS = {
@@ -37,6 +37,7 @@ SETTINGS = {
     "SUBTIDE_GATEWAY_WRONG_TOKENS_PER_MINUTE": "0",
     "SUBTIDE_GATEWAY_OPERATOR_TOKEN": OPERATOR_TOKEN,
     "SUBTIDE_GATEWAY_SECRET": "the same for every gateway",
+    "SUBTIDE_GATEWAY_NOTIFICATIONS_KEY": "what browsers subscribe with",
 }
 """Nothing is refused for coming too often: that has tests of its own."""
 
@@ -116,7 +117,7 @@ class World:
             "data": [0, 1],
         }  # fmt: skip
         await self.store.put(view.peaks.key, msgspec.json.encode(peaks))
-        await stages.complete(self.store)
+        await stages.complete(self.store, MORE)
         self.ids[thing], self.tokens[owner] = job["job_id"], job["access_token"]
         return job
 

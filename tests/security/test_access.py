@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from services.gateway import access, app, documents, messages
+from services.gateway import access, app, documents, messages, page
 from services.gateway.assets import scalar_path
 from services.gateway.settings import Settings
 from tests.security.callers import BYTES, TUS, World, absent, bearer, world
@@ -89,11 +89,18 @@ def anyone(method: str, path: str, status: int = 200, code: str | None = None, *
     return Row(method=method, path=path, status=status, code=code, **more)
 
 
+_BUILT = (page.STATIC / "service-worker.js").is_file()
+_SUBSCRIPTION = json.dumps({"endpoint": "https://push.example.org/x", "keys": {"p256dh": "B" * 87, "auth": "A" * 22}})
 _PLAYERS: dict[str, Any] = {"ways": ("header", "query", "ticket")}
 ROWS = [
     job("GET", "", LOOKERS),
     job("GET", "/download/{format_name}", LOOKERS),
     job("HEAD", "/download/{format_name}", LOOKERS),
+    job("GET", "/download/{format_name}", LOOKERS, query="preset=social", note="in a preset"),
+    job("GET", "/download/{format_name}", LOOKERS, query="version=0", note="of a version"),
+    job("GET", "/quality", LOOKERS),
+    job("GET", "/versions", LOOKERS),
+    job("POST", "/versions", OWNER, 422, "nothing_changed", body='{"based_on":0,"restore":0}'),
     job("POST", "/playable", LOOKERS),
     job("GET", "/media", LOOKERS + TICKETS, **_PLAYERS),
     job("HEAD", "/media", LOOKERS + TICKETS, **_PLAYERS),
@@ -105,6 +112,8 @@ ROWS = [
     job("POST", "/share", OWNER, 201, headers={"Idempotency-Key": "one"}),
     job("GET", "/share", OWNER),
     job("DELETE", "/share/{share_id}", OWNER, 204),
+    job("PUT", "/notifications", OWNER, 409, "job_over", body=_SUBSCRIPTION),
+    job("DELETE", "/notifications", OWNER, 204),
     upload("HEAD", 200, headers=TUS),
     upload("PATCH", 409, "upload_offset_mismatch", headers=BYTES | {"Upload-Offset": "1"}, content=b"x"),
     upload("DELETE", 409, "upload_used", headers=TUS),
@@ -145,6 +154,7 @@ ROWS = [
     anyone("OPTIONS", "/api/uploads/{upload_id}/parts/{number}", 204),
     anyone("OPTIONS", "/api/uploads/{upload_id}/complete", 204),
     anyone("GET", "/api/capacity"),
+    anyone("GET", "/api/notifications/key"),
     anyone("GET", "/health/live"),
     anyone("GET", "/health/ready"),
     anyone("GET", "/"),
@@ -155,6 +165,7 @@ ROWS = [
     anyone("GET", "/assets/pages.css"),
     anyone("GET", "/assets/scalar.js", *((200, None) if scalar_path().is_file() else (404, "not_installed"))),
     anyone("GET", "/assets/web/{name}", 404, "not_found"),
+    anyone("GET", "/service-worker.js", *((200, None) if _BUILT else (404, "not_found"))),
     anyone("GET", "/schema"),
     anyone("GET", "/schema/openapi.json"),
     anyone("GET", "/schema/{path}", 404),

@@ -4,9 +4,12 @@ from itertools import pairwise
 
 from hypothesis import given
 
+from contracts.captioning import STANDARD
 from contracts.transcript import Segment, Word
-from services.exporter.cues import LINE_WIDTH, MAX_S, MIN_S, cues, width
+from services.exporter.cues import cues, width
 from tests.unit.transcripts import bare, segment, spoken, transcripts
+
+LINE_WIDTH, MIN_S, MAX_S = STANDARD.line_width, STANDARD.min_s, STANDARD.max_s
 
 
 def shown(segments: list[Segment]) -> list[list[str]]:

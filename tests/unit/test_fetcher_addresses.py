@@ -7,12 +7,12 @@ from pathlib import Path
 import httpcore
 import pytest
 
+from chassis.connecting import JudgedBackend
 from chassis.settings import SettingsError, load
 from chassis.store import Store
 from contracts import addresses
 from contracts.addresses import Address, Forbidden, Malformed, Rules
 from contracts.failures import FailureCode, Permanent, Retryable
-from services.fetcher.connecting import JudgedBackend
 from services.fetcher.engine import Fetcher
 from services.fetcher.settings import Settings
 from tests.origin import origin

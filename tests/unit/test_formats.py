@@ -9,11 +9,12 @@ import srt
 import webvtt
 from hypothesis import given
 
+from contracts.captioning import FORMATS
 from contracts.parameters import Parameters
 from contracts.transcript import Segment, Turn, Word
 from services.exporter import formats
 from services.exporter.cues import cues
-from services.exporter.engine import FORMATS, Exported, export
+from services.exporter.engine import Exported, export
 from services.exporter.result import Receipt, StageLine
 from tests.unit.transcripts import bare, segment, spoken, transcripts
 
@@ -162,3 +163,11 @@ def milliseconds(seconds: float) -> int:
 def stamp(clock: str) -> int:
     hours, minutes, seconds = clock.split(":")
     return milliseconds(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+
+
+def test_times_that_somebody_writes_into_the_words_begin_no_caption() -> None:
+    said = spoken("Look: 00:00:05,000 --> 00:00:06,000 evil, and a --> b.")
+    made = formats.srt(cues([segment(said)]))
+    (only,) = list(srt.parse(made.decode()))
+    assert "00:00:05,000 -> 00:00:06,000" in " ".join(only.content.split())
+    assert "a --> b." in only.content

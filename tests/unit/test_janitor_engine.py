@@ -185,3 +185,30 @@ def test_only_the_upload_of_a_hopeless_job_is_useless() -> None:
     run = Run("a")
     assert useless_uploads([run.accepted, run.failed(FailureCode.NO_AUDIO)]) == ["uploads/anon/a"]
     assert useless_uploads([run.accepted, run.failed(FailureCode.STORE_FULL)]) == []
+
+
+def test_corrections_are_kept_with_their_job_and_go_with_it() -> None:
+    run, equal = Run("a"), Run("b")
+    files = {"edits/anon/a/1.json", "cache/anon/exporter/a.1.srt", "cache/anon/exporter/a.1.vtt"}
+    known = survey([*whole(run), run.edited(1), run.exported(1)])
+    assert known.abandoned(sorted(files)) == []
+    # and at once, though the results of the same recording may be used by another job that runs
+    for seq, fact in enumerate([run.expired, equal.accepted, equal.started], start=90):
+        known.add(seq, fact)
+    assert files <= set(known.removable("a"))
+    assert "cache/anon/exporter/a.srt" not in known.removable("a")
+
+
+def test_a_correction_after_the_end_of_its_job_is_swept() -> None:
+    run = Run("a")
+    known = survey([*whole(run), run.expired, run.edited(1)])
+    assert known.abandoned(["edits/anon/a/1.json"]) == ["edits/anon/a/1.json"]
+    assert not known.jobs["a"].unexported
+
+
+def test_a_job_works_again_while_a_correction_is_exported() -> None:
+    run = Run("a")
+    known = survey([*whole(run), run.edited(1)])
+    assert (known.jobs["a"].live, known.jobs["a"].unexported) == (False, True)
+    known.add(99, run.exported(1))
+    assert not known.jobs["a"].unexported

@@ -76,3 +76,10 @@ def test_a_recording_without_speech_is_owed_an_end() -> None:
 @pytest.mark.parametrize("end", [RUN.completed, RUN.failed(), RUN.cancelled, RUN.expired])
 def test_a_run_that_is_over_is_owed_nothing(end: facts.AnyFact) -> None:
     assert what([*PLANNED, end]) == []
+
+
+def test_a_correction_is_owed_its_subtitles_though_the_run_is_over() -> None:
+    whole = [*RUN.work, RUN.completed]
+    assert what([*whole, RUN.edited(1), RUN.edited(2), RUN.exported(1)]) == [("exporter", "edited.2")]
+    assert what([*whole, RUN.edited(1), RUN.exported(1)]) == []
+    assert what([*whole, RUN.edited(1), RUN.expired]) == []

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import facts, progress
+from contracts.artifacts import ArtifactRef
 from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from contracts.progress import JobView, LiveProgress, Stage, Status, fold
@@ -153,6 +154,29 @@ def test_nothing_after_the_end_changes_a_run() -> None:
     after = fold(done, cancelled, 99)
     assert after is not None
     assert after.status is Status.COMPLETED
+
+
+def test_the_latest_version_that_is_exported_is_what_a_job_has() -> None:
+    *_, done = folded(life())
+    of = {"job_id": "j", "owner": "anon", "at": T0}
+    more = {"speakers": 1, "words": 7, "receipt": RECEIPT}
+    second = {"srt": ArtifactRef(key="2.srt", digest="2", bytes=1)}
+    failed = facts.VersionExported(**of, **more, run=1, n=3, results={}, failed=FailureCode.INTERNAL, reference="r")
+    *_, edited = folded(
+        [
+            facts.TranscriptEdited(**of, run=1, n=1, based_on=0, transcript=SOURCE),
+            facts.VersionExported(**of, **more, run=1, n=2, results=second),
+            facts.VersionExported(**of, **more, run=1, n=1, results={}),
+            failed,
+            facts.VersionExported(**of, **more, run=2, n=9, results={}),
+        ],
+        done,
+        first_seq=50,
+    )
+    assert (done.version, edited.version, edited.results) == (0, 2, second)
+    assert (edited.speakers, edited.words, edited.status, edited.seq) == (1, 7, Status.COMPLETED, 54)
+    *_, running = folded([*life()[:4], facts.VersionExported(**of, **more, run=1, n=1, results=second)])
+    assert (running.version, running.results) == (0, {})
 
 
 def test_shares_live_beside_the_runs() -> None:

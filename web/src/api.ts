@@ -1,6 +1,7 @@
 /** The gateway's REST API. Every failure is a Problem: the sentence of the server's, or one of ours where none came. */
 import type { components } from "../generated/api";
 import type { Job, Segment, Turn } from "../generated/messages";
+import type { Correction } from "./job/edits";
 import { Clock } from "./state/clock";
 import { strings } from "./strings";
 
@@ -11,7 +12,12 @@ export type Minted = components["schemas"]["Minted"];
 export type ShareInfo = components["schemas"]["ShareInfo"];
 export type Playable = components["schemas"]["Playable"];
 export type Peaks = components["schemas"]["Peaks"];
+export type Version = components["schemas"]["Version"];
 export type Parameters = components["schemas"]["Parameters"];
+export type PresetName = Parameters["caption_preset"];
+export type Quality = components["schemas"]["Quality"];
+export type PresetQuality = components["schemas"]["PresetQuality"];
+type NotificationKey = components["schemas"]["NotificationKey"];
 type Document = components["schemas"]["ProblemDocument"];
 
 /** What the JSON format holds, as far as the page reads it. */
@@ -29,6 +35,8 @@ export class Problem extends Error {
     readonly code: string,
     detail: string,
     readonly retryAfterS: number | null = null,
+    /** The latest version of the transcript, where another was to be corrected. */
+    readonly version: number | null = null,
   ) {
     super(detail);
   }
@@ -61,7 +69,8 @@ async function problem(answer: Response): Promise<Problem> {
   const wait = Number.parseInt(answer.headers.get("retry-after") ?? "", 10);
   const document = (await answer.json().catch(() => ({}))) as Partial<Document>;
   const detail = document.detail ?? strings.errors.unexpected(answer.status);
-  return new Problem(answer.status, document.code ?? "unknown", detail, Number.isNaN(wait) ? null : wait);
+  const retryAfterS = Number.isNaN(wait) ? null : wait;
+  return new Problem(answer.status, document.code ?? "unknown", detail, retryAfterS, document.version ?? null);
 }
 
 const json = async <T>(path: string, token: string | null, init?: RequestInit): Promise<T> =>
@@ -80,7 +89,11 @@ export const api = {
   query: (tokens: readonly string[]) =>
     json<JobPage>("/api/jobs/query", null, posted({ tokens, page: 1, per_page: 100 })),
   job: (id: string, token: string) => json<Job>(`/api/jobs/${id}`, token),
-  result: (id: string, token: string) => json<Result>(`/api/jobs/${id}/download/json`, token),
+  result: (id: string, token: string, version: number) =>
+    json<Result>(`/api/jobs/${id}/download/json?version=${version}`, token),
+  versions: (id: string, token: string) => json<Version[]>(`/api/jobs/${id}/versions`, token),
+  correct: (id: string, token: string, correction: Correction, key: string) =>
+    json<Version>(`/api/jobs/${id}/versions`, token, posted(correction, { "Idempotency-Key": key })),
   cancel: (id: string, token: string) => json<Job>(`/api/jobs/${id}?running=true`, token, { method: "DELETE" }),
   remove: (id: string, token: string) => json<Job>(`/api/jobs/${id}?delete=true`, token, { method: "DELETE" }),
   retry: (id: string, token: string) => json<Job>(`/api/jobs/${id}/retry`, token, { method: "POST" }),
@@ -90,16 +103,36 @@ export const api = {
     asked(`/api/jobs/${id}/share/${share}`, token, { method: "DELETE" }).then(() => undefined),
   playable: (id: string, token: string) => json<Playable>(`/api/jobs/${id}/playable`, token, { method: "POST" }),
   peaks: (id: string, token: string) => json<Peaks>(`/api/jobs/${id}/peaks`, token),
-  file: (id: string, token: string, format: string) =>
-    asked(`/api/jobs/${id}/download/${format}`, token).then((answer) => answer.blob()),
+  notificationKey: () => json<NotificationKey>("/api/notifications/key", null).then(({ public_key }) => public_key),
+  notify: (id: string, token: string, subscription: PushSubscriptionJSON) =>
+    asked(`/api/jobs/${id}/notifications`, token, {
+      method: "PUT",
+      body: JSON.stringify(subscription),
+      headers: { "Content-Type": "application/json" },
+    }).then(() => undefined),
+  quality: (id: string, token: string) => json<Quality>(`/api/jobs/${id}/quality`, token),
+  captions: (id: string, token: string, preset: PresetName) =>
+    asked(`/api/jobs/${id}/download/vtt?preset=${preset}`, token).then((answer) => answer.text()),
+  file: (id: string, token: string, format: string, preset: PresetName | null, version: number | null) => {
+    const query = new URLSearchParams();
+    if (preset !== null) query.set("preset", preset);
+    if (version !== null) query.set("version", `${version}`);
+    return asked(`/api/jobs/${id}/download/${format}?${query}`, token).then((answer) => answer.blob());
+  },
 };
 
 /** Hands a format of a job to the browser as a file, without its token in any address. */
-export async function save(job: Job, token: string, format: string): Promise<void> {
-  const address = URL.createObjectURL(await api.file(job.job_id, token, format));
+export async function save(
+  job: Job,
+  token: string,
+  format: string,
+  preset: PresetName | null = null,
+  version: number | null = null,
+): Promise<void> {
+  const address = URL.createObjectURL(await api.file(job.job_id, token, format, preset, version));
   const link = document.createElement("a");
   link.href = address;
-  link.download = `${job.filename.replace(/\.[^.]+$/, "") || job.filename}.${format}`;
+  link.download = `${job.filename.replace(/\.[^.]+$/, "") || job.filename}.${preset ? `${preset}.` : ""}${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }

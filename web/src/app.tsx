@@ -1,15 +1,16 @@
-import { lazy, Suspense, useCallback, useEffect, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import { formatPercent } from "./format";
 import { Home } from "./home";
 import { Icon } from "./icons";
 import { Link, navigate, usePath } from "./route";
-import { jobIdOf, onSubmitted, useJobs, useUploads } from "./session";
+import { jobIdOf, notices, onSubmitted, useJobs, useUploads } from "./session";
 import { isOver } from "./state/merge";
 import { strings } from "./strings";
 import { ThemeButton } from "./theme";
 
 const panel = () => import("./panel/panel");
 const Panel = lazy(panel);
+const NotifyCard = lazy(() => import("./notify/card"));
 const JobPage = lazy(() => import("./job/page"));
 
 const text = strings.header;
@@ -21,6 +22,7 @@ export function App() {
   const [panelSeen, setPanelSeen] = useState(false);
   const [said, setSaid] = useState("");
   const { items, stale } = useJobs();
+  const { asking, refused } = useSyncExternalStore(notices.subscribe, notices.current);
   const running = items.filter(({ mine, known }) => mine && (known === null || !isOver(known.job))).length;
 
   const openPanel = useCallback((open: boolean) => {
@@ -92,6 +94,11 @@ export function App() {
       <p className="hidden" aria-live="polite">
         {said}
       </p>
+      {(asking || refused) && (
+        <Suspense fallback={null}>
+          <NotifyCard />
+        </Suspense>
+      )}
       {panelSeen && (
         <Suspense fallback={null}>
           <Panel

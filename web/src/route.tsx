@@ -2,14 +2,29 @@
 import { type AnchorHTMLAttributes, type MouseEvent, useSyncExternalStore } from "react";
 
 const listeners = new Set<() => void>();
-addEventListener("popstate", () => told());
+let shown = location.pathname;
+let mayLeave: (() => boolean) | null = null;
+
+addEventListener("popstate", () => {
+  if (location.pathname !== shown && mayLeave && !mayLeave()) history.pushState(null, "", shown);
+  else told();
+});
+
+/** Have somebody asked before the page shows another address. Returns what ends that. */
+export function guard(ask: () => boolean): () => void {
+  mayLeave = ask;
+  return () => {
+    if (mayLeave === ask) mayLeave = null;
+  };
+}
 
 function told(): void {
+  shown = location.pathname;
   for (const listener of listeners) listener();
 }
 
 export function navigate(path: string): void {
-  if (path === location.pathname) return;
+  if (path === location.pathname || (mayLeave && !mayLeave())) return;
   history.pushState(null, "", path);
   scrollTo(0, 0);
   told();

@@ -1,6 +1,8 @@
 /** What lives as long as the page does, whatever it shows: the jobs, the uploads, the connection. */
 import { useSyncExternalStore } from "react";
 import { api, clock } from "./api";
+import { browser, listen } from "./notify/browser";
+import { Notices } from "./notify/notices";
 import { Connection, type Handlers, type Socket } from "./state/connection";
 import { type Item, Jobs, type State as JobsState } from "./state/jobs";
 import { JobStore } from "./state/storage";
@@ -19,6 +21,11 @@ export const jobs = new Jobs(store, new JobStore(sessionStorage, "subtide.visite
 export const uploads = new Uploads(new Records(localStorage), (jobId, token, record) => {
   jobs.add(jobId, token);
   for (const listener of submittedListeners) listener(jobId, record.name);
+});
+
+export const notices = new Notices(localStorage, browser, {
+  notificationKey: api.notificationKey,
+  notify: api.notify,
 });
 
 export const useJobs = (): JobsState => useSyncExternalStore(jobs.subscribe, jobs.current);
@@ -67,6 +74,9 @@ export function start(): void {
   const connection = new Connection(handlers, () => new WebSocket(address) as unknown as Socket);
   jobs.start(connection);
   uploads.start();
+
+  jobs.subscribe(() => notices.see(jobs.current().items));
+  listen();
 
   let saving: ReturnType<typeof setTimeout> | undefined;
   jobs.subscribe(() => {

@@ -27,6 +27,7 @@ export function aJob(changes: Partial<Job> = {}): Job {
     speakers: null,
     words: null,
     warnings: [],
+    version: 0,
     notes: [],
     cached: false,
     cached_at: null,

@@ -71,6 +71,17 @@ describe("merging what the websocket says", () => {
     expect(job.downloads.srt).toBe("/api/jobs/j1/download/srt");
   });
 
+  it("has the latest version that is exported", () => {
+    const exported = (n: number, failed?: string) => ({ n, words: 9, speakers: 1, results: ["srt"], failed });
+    let known = remembered(aJob({ status: "completed", words: 8 }), 5);
+    known = afterFact(known, aFact(6, "edited", { n: 1, based_on: 0 }));
+    expect(known.job).toMatchObject({ version: 0, words: 8 });
+    known = afterFact(known, aFact(8, "exported", exported(2)));
+    known = afterFact(known, aFact(9, "exported", exported(1)));
+    known = afterFact(known, aFact(10, "exported", exported(3, "internal")));
+    expect(known.job).toMatchObject({ version: 2, words: 9, speakers: 1, status: "completed" });
+  });
+
   it("says why a job failed", () => {
     const data = { code: "no_audio", message: "The file has no sound track.", hint: "Check.", reference: "abc" };
     const { job } = afterFact(remembered(aJob(), 5), aFact(6, "failed", data));

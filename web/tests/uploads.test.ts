@@ -81,6 +81,14 @@ describe("the options", () => {
     });
   });
 
+  it("name a caption preset only where it is not the standard", () => {
+    expect(parametersOf({ ...NOTHING_ASKED, preset: "social" })).toEqual({ caption_preset: "social" });
+    expect(parametersOf({ ...NOTHING_ASKED, preset: "broadcast", diarize: false })).toEqual({
+      caption_preset: "broadcast",
+      diarize: false,
+    });
+  });
+
   it("force a language only where there is one", () => {
     expect(parametersOf({ ...NOTHING_ASKED, force: true })).toEqual({});
     expect(parametersOf({ ...NOTHING_ASKED, force: true, language: "de" })).toEqual({

@@ -1,6 +1,6 @@
 /**
  * A transcript as paragraphs of words, made for finding and for showing: every word has one number in all of it.
- * Pure. Corrections and new names for speakers, when they come, are another `Result` in front of this.
+ * Pure. Corrections that are not saved yet are made of this (`edits.ts`).
  */
 import type { Segment, Turn } from "../../generated/messages";
 
@@ -9,6 +9,8 @@ export interface Word {
   readonly start: number;
   readonly end: number;
   readonly probability: number;
+  /** As it is saved, where it was corrected since. */
+  readonly was?: string;
 }
 
 export interface Paragraph {

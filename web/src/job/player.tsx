@@ -36,10 +36,12 @@ interface PlayerProps {
   item: Item;
   job: Job;
   result: Result;
+  /** Of the transcript, whose captions are shown. */
+  version: number;
   playback: Playback;
 }
 
-export function Player({ item, job, result, playback }: PlayerProps) {
+export function Player({ item, job, result, version, playback }: PlayerProps) {
   const client = useQueryClient();
   const [playing, setPlaying] = useState(false);
   const [rate, setRate] = useState(1);
@@ -108,8 +110,9 @@ export function Player({ item, job, result, playback }: PlayerProps) {
         >
           {media.captions_url && (
             <track
+              key={version}
               kind="captions"
-              src={media.captions_url}
+              src={`${media.captions_url}&version=${version}`}
               srcLang={job.language ?? "en"}
               label={text.captions}
               default={media.kind === "video"}

@@ -1,7 +1,9 @@
-import { useMemo } from "react";
+import { type KeyboardEvent, useMemo, useRef, useState } from "react";
 import { formatClock, formatPercent } from "../format";
 import type { Result } from "../api";
+import { Icon } from "../icons";
 import { strings } from "../strings";
+import { NAME_MAX } from "./edits";
 import { talkTimes } from "./paragraphs";
 
 const text = strings.transcript;
@@ -16,10 +18,12 @@ interface SpeakersProps {
   /** Whose words are shown; null: everybody's. */
   chosen: ReadonlySet<string> | null;
   onChange: (chosen: ReadonlySet<string> | null) => void;
+  /** Where names may be corrected. */
+  onRename: ((speaker: string, name: string) => void) | null;
 }
 
 /** Who talks for how long, and whose words are shown. */
-export function Speakers({ result, chosen, onChange }: SpeakersProps) {
+export function Speakers({ result, chosen, onChange, onRename }: SpeakersProps) {
   const { speakers, turns } = result;
   const seconds = useMemo(() => talkTimes(speakers, turns), [speakers, turns]);
   if (speakers.length === 0) return null;
@@ -35,7 +39,8 @@ export function Speakers({ result, chosen, onChange }: SpeakersProps) {
       <h2 id="speakers-title">{text.speakers}</h2>
       <ul>
         {speakers.map((speaker, n) => (
-          <li key={speaker} className={colourOf(speakers, speaker)}>
+          <li key={n} className={colourOf(speakers, speaker)}>
+            {onRename && <Name speaker={speaker} onRename={(name) => onRename(speaker, name)} />}
             <label>
               <input
                 type="checkbox"
@@ -55,5 +60,54 @@ export function Speakers({ result, chosen, onChange }: SpeakersProps) {
         ))}
       </ul>
     </section>
+  );
+}
+
+/** A pencil, and once it is pressed a field: Enter keeps the name, Escape leaves it. */
+function Name({ speaker, onRename }: { speaker: string; onRename: (name: string) => void }) {
+  const [typing, setTyping] = useState(false);
+  const pencil = useRef<HTMLButtonElement>(null);
+  const closed = useRef(true);
+  const close = (name: string | null) => {
+    if (closed.current) return; // leaving the field follows from closing it
+    closed.current = true;
+    setTyping(false);
+    if (name !== null) onRename(name);
+  };
+  const pressed = (event: KeyboardEvent<HTMLInputElement>) => {
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault();
+    close(event.key === "Enter" ? event.currentTarget.value : null);
+    requestAnimationFrame(() => pencil.current?.focus());
+  };
+  if (typing) {
+    return (
+      <input
+        className="name-field"
+        // eslint-disable-next-line jsx-a11y/no-autofocus -- whoever presses the pencil wants to type
+        autoFocus
+        aria-label={strings.corrections.newName(speaker)}
+        defaultValue={speaker}
+        maxLength={NAME_MAX}
+        onFocus={({ currentTarget }) => currentTarget.select()}
+        onKeyDown={pressed}
+        onBlur={({ currentTarget }) => close(currentTarget.value)}
+      />
+    );
+  }
+  return (
+    <button
+      ref={pencil}
+      type="button"
+      className="button small quiet round pencil"
+      aria-label={strings.corrections.rename(speaker)}
+      title={strings.corrections.rename(speaker)}
+      onClick={() => {
+        closed.current = false;
+        setTyping(true);
+      }}
+    >
+      <Icon name="pencil" size={16} />
+    </button>
   );
 }

@@ -15,19 +15,25 @@ interface ToolbarProps {
   onDoubtful: (step: 1 | -1) => void;
   following: boolean;
   onFollow: () => void;
+  editing: boolean;
+  /** Where the transcript may be corrected. */
+  onEdit: (() => void) | null;
 }
 
-export function Toolbar({ query, onQuery, at, of, onHit, doubtful, onDoubtful, following, onFollow }: ToolbarProps) {
+export function Toolbar(props: ToolbarProps) {
+  const { query, onQuery, at, of, onHit, doubtful, onDoubtful, following, onFollow, editing, onEdit } = props;
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
-      if (event.key !== "/" || isTyping(event.target)) return;
+      if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "/") input.current?.focus();
+      else if (event.key.toLowerCase() === "e" && onEdit) onEdit();
+      else return;
       event.preventDefault();
-      input.current?.focus();
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, []);
+  }, [onEdit]);
   return (
     <div className="toolbar">
       <search className="searching">
@@ -56,6 +62,12 @@ export function Toolbar({ query, onQuery, at, of, onHit, doubtful, onDoubtful, f
           <Small icon="up" label={text.previousDoubtful} act={() => onDoubtful(-1)} />
           <Small icon="down" label={text.nextDoubtful} act={() => onDoubtful(1)} />
         </div>
+      )}
+      {onEdit && (
+        <button type="button" className="button small" aria-pressed={editing} onClick={onEdit}>
+          <Icon name="pencil" size={16} />
+          {strings.corrections.edit}
+        </button>
       )}
       <button type="button" className="button small follow" disabled={following} onClick={onFollow}>
         {text.follow}

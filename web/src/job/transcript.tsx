@@ -1,8 +1,7 @@
-import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { Button } from "react-aria-components";
 import type { Job } from "../../generated/messages";
-import { api, type Result, save } from "../api";
+import { save } from "../api";
 import { Waiting } from "../app";
 import { copyText } from "../copy";
 import { formatClock, formatDate, formatLanguage, formatNumber } from "../format";
@@ -11,14 +10,19 @@ import { Queries } from "../queries";
 import type { Item } from "../state/jobs";
 import { strings } from "../strings";
 import "../styles/transcript.css";
+import { type Corrections, type Loaded, useCorrections } from "./corrections";
 import { formatsOf } from "./downloads";
-import { hitsOf, type Paragraph, textOf, transcriptOf } from "./paragraphs";
+import { EditBar } from "./editing";
+import { corrected, countOf, renamedResult, withName, withWord } from "./edits";
+import { hitsOf, type Paragraph, textOf } from "./paragraphs";
 import { newPlayback, type Playback } from "./playback";
 import { Player } from "./player";
 import { Rows, type RowsHandle } from "./rows";
 import { Speakers } from "./speakers";
 import { Toolbar } from "./toolbar";
+import { Looking, Versions } from "./versions";
 
+const Captions = lazy(() => import("./captions"));
 const ShareDialog = lazy(() => import("../share/dialog"));
 const text = strings.transcript;
 
@@ -30,34 +34,41 @@ interface Props {
 export default function TranscriptPage(props: Props) {
   return (
     <Queries>
-      <Loaded {...props} />
+      <Versioned {...props} />
     </Queries>
   );
 }
 
-function Loaded({ item, job }: Props) {
-  const result = useQuery({
-    queryKey: ["result", job.job_id, job.run],
-    queryFn: () => api.result(job.job_id, item.token),
-    staleTime: Number.POSITIVE_INFINITY,
-  });
-  if (result.isPending) return <Waiting />;
-  if (result.isError) {
+function Versioned({ item, job }: Props) {
+  const corrections = useCorrections(item, job);
+  const { loading, latest } = corrections;
+  if (loading.isPending) return <Waiting />;
+  if (loading.isError) {
     return (
       <section className="plain">
         <h1>{strings.job.loadFailed}</h1>
-        <p className="lead">{result.error.message}</p>
-        <Button className="button primary" onPress={() => void result.refetch()}>
+        <p className="lead">{loading.error.message}</p>
+        <Button className="button primary" onPress={() => void loading.refetch()}>
           {strings.errors.again}
         </Button>
+        {(corrections.looking || latest > job.version) && (
+          <Button className="button" onPress={corrections.giveUp}>
+            {strings.versions.latest}
+          </Button>
+        )}
       </section>
     );
   }
-  return <View item={item} job={job} result={result.data} />;
+  return <View item={item} job={job} loaded={loading.data} corrections={corrections} />;
 }
 
-function View({ item, job, result }: Props & { result: Result }) {
-  const transcript = useMemo(() => transcriptOf(result.segments), [result]);
+function View({ item, job, loaded, corrections }: Props & { loaded: Loaded; corrections: Corrections }) {
+  const { edits, change, busy } = corrections;
+  const transcript = useMemo(() => corrected(loaded.transcript, edits), [loaded, edits]);
+  const result = useMemo(() => renamedResult(loaded.result, edits), [loaded, edits]);
+  const [wantsEdit, setWantsEdit] = useState(false);
+  const mayEdit = item.mine && !corrections.looking && loaded.transcript.words.length > 0;
+  const editing = mayEdit && wantsEdit;
   const [chosen, setChosen] = useState<ReadonlySet<string> | null>(null);
   const [query, setQuery] = useState("");
   const wanted = useDeferredValue(query);
@@ -101,31 +112,96 @@ function View({ item, job, result }: Props & { result: Result }) {
     playback.seek(transcript.words[word]?.start ?? 0);
   };
 
+  const rename = (speaker: string, name: string) => {
+    const next = withName(edits, loaded.result.speakers, speaker, name);
+    if (next === edits) return;
+    const now = renamedResult(loaded.result, next).speakers;
+    setChosen(
+      chosen &&
+        new Set(now.filter((one) => chosen.has(one) || (chosen.has(speaker) && !result.speakers.includes(one)))),
+    );
+    change(next);
+  };
+  const versions = (
+    <Versions
+      item={item}
+      job={job}
+      latest={corrections.latest}
+      shown={loaded.version}
+      disabled={busy !== null || countOf(edits) > 0}
+      onChoose={corrections.look}
+    />
+  );
+
   return (
     <article className="transcript">
-      <Head item={item} job={job} />
+      <Head item={item} job={job} versions={versions} />
+      {corrections.looking && (
+        <Looking
+          shown={loaded.version}
+          onLatest={() => corrections.look(corrections.latest)}
+          onRestore={item.mine ? corrections.restore : null}
+          busy={busy !== null}
+        />
+      )}
       <div className="columns">
         <aside className="side">
-          <Player item={item} job={job} result={result} playback={playback} />
-          <Speakers result={result} chosen={chosen} onChange={setChosen} />
-          <Take job={job} token={item.token} all={() => textOf(transcript, paragraphs)} playback={playback} />
+          <Player item={item} job={job} result={result} version={loaded.version} playback={playback} />
+          <Speakers result={result} chosen={chosen} onChange={setChosen} onRename={mayEdit ? rename : null} />
+          <Suspense fallback={null}>
+            <Captions item={item} job={job} playback={playback} />
+          </Suspense>
+          <Take
+            job={job}
+            token={item.token}
+            version={loaded.version}
+            all={() => textOf(transcript, paragraphs)}
+            playback={playback}
+          />
         </aside>
         <section className="read" aria-label={text.title}>
-          <Toolbar
-            query={query}
-            onQuery={(value) => {
-              setQuery(value);
-              setHit(0);
-              setFollowing(false);
-            }}
-            at={current + 1}
-            of={hits.length}
-            onHit={(step) => toHit(current + step)}
-            doubtful={transcript.doubtful.length}
-            onDoubtful={toDoubtful}
-            following={following}
-            onFollow={() => setFollowing(true)}
-          />
+          <div className="read-head">
+            <Toolbar
+              query={query}
+              onQuery={(value) => {
+                setQuery(value);
+                setHit(0);
+                setFollowing(false);
+              }}
+              at={current + 1}
+              of={hits.length}
+              onHit={(step) => toHit(current + step)}
+              doubtful={transcript.doubtful.length}
+              onDoubtful={toDoubtful}
+              following={following}
+              onFollow={() => setFollowing(true)}
+              editing={editing}
+              onEdit={
+                mayEdit
+                  ? () => {
+                      setWantsEdit(!editing);
+                      setFollowing(false);
+                    }
+                  : null
+              }
+            />
+            {(editing || countOf(edits) > 0) && (
+              <EditBar edits={edits} onChange={change} onSave={corrections.save} busy={busy} />
+            )}
+            <p className="edit-said" aria-live="polite">
+              {corrections.said}
+            </p>
+            {corrections.error && (
+              <div className="notice bad" role="alert">
+                <p>{corrections.conflict === null ? corrections.error.message : strings.corrections.conflict}</p>
+                {corrections.conflict !== null && (
+                  <Button className="button small" onPress={corrections.carry}>
+                    {strings.corrections.carry(corrections.conflict)}
+                  </Button>
+                )}
+              </div>
+            )}
+          </div>
           {transcript.words.length === 0 ? (
             <p className="soft nothing">{text.empty}</p>
           ) : paragraphs.length === 0 ? (
@@ -141,6 +217,9 @@ function View({ item, job, result }: Props & { result: Result }) {
               playback={playback}
               following={following}
               onAway={() => setFollowing(false)}
+              onWord={
+                editing ? (word, said, more) => change(withWord(edits, loaded.transcript, word, said, more)) : null
+              }
             />
           )}
         </section>
@@ -149,7 +228,7 @@ function View({ item, job, result }: Props & { result: Result }) {
   );
 }
 
-function Head({ item, job }: Props) {
+function Head({ item, job, versions }: Props & { versions: ReactNode }) {
   const [sharing, setSharing] = useState(false);
   const facts = [
     job.duration_s !== null && formatClock(job.duration_s),
@@ -172,12 +251,15 @@ function Head({ item, job }: Props) {
           </p>
         ))}
       </div>
-      {item.mine && (
-        <Button className="button" onPress={() => setSharing(true)}>
-          <Icon name="share" size={18} />
-          {strings.jobs.share}
-        </Button>
-      )}
+      <div className="head-actions">
+        {versions}
+        {item.mine && (
+          <Button className="button" onPress={() => setSharing(true)}>
+            <Icon name="share" size={18} />
+            {strings.jobs.share}
+          </Button>
+        )}
+      </div>
       {sharing && (
         <Suspense fallback={null}>
           <ShareDialog job={job} token={item.token} onClose={() => setSharing(false)} />
@@ -187,7 +269,15 @@ function Head({ item, job }: Props) {
   );
 }
 
-function Take({ job, token, all, playback }: { job: Job; token: string; all: () => string; playback: Playback }) {
+interface TakeProps {
+  job: Job;
+  token: string;
+  version: number;
+  all: () => string;
+  playback: Playback;
+}
+
+function Take({ job, token, version, all, playback }: TakeProps) {
   const [error, setError] = useState<string | null>(null);
   const [copied, setCopied] = useState(false);
   return (
@@ -200,7 +290,7 @@ function Take({ job, token, all, playback }: { job: Job; token: string; all: () 
             className="button small"
             aria-label={`${strings.jobs.download} ${format.toUpperCase()}`}
             onPress={() =>
-              void save(job, token, format).then(
+              void save(job, token, format, null, version).then(
                 () => setError(null),
                 (problem: Error) => setError(problem.message),
               )

@@ -12,6 +12,7 @@ import type {
   JobCompleted,
   Progress,
   Snapshot,
+  VersionExported,
 } from "../../generated/messages";
 
 export interface Known {
@@ -89,6 +90,10 @@ function happened(job: Job, { fact, data, run, at }: FactHappened): Job {
       return { ...job, status: "processing", started_at: at, queue_position: null, starts_in_s: null };
     case "completed":
       return completed(job, data as Completed, at);
+    case "exported": {
+      const { n, words, speakers, failed } = data as VersionExported;
+      return failed || n <= (job.version ?? 0) ? job : { ...job, version: n, words, speakers };
+    }
     case "failed": {
       const { code, message, hint, reference } = data as Failed;
       return {
@@ -159,6 +164,7 @@ function begunAgain(job: Job, run: number, at: string): Job {
     error_message: null,
     error_hint: null,
     error_reference: null,
+    version: 0,
     downloads: {},
   };
 }

@@ -1,6 +1,6 @@
 import { type ReactNode, useId } from "react";
 import { LANGUAGES } from "../../generated/languages";
-import type { Parameters } from "../api";
+import type { Parameters, PresetName } from "../api";
 import { formatLanguage } from "../format";
 import { Icon } from "../icons";
 import { strings } from "../strings";
@@ -22,6 +22,7 @@ export interface Asked {
   strict: boolean;
   prompt: string;
   hotwords: string;
+  preset: PresetName;
 }
 
 export const NOTHING_ASKED: Asked = {
@@ -37,6 +38,7 @@ export const NOTHING_ASKED: Asked = {
   strict: false,
   prompt: "",
   hotwords: "",
+  preset: "standard",
 };
 
 export function parametersOf(asked: Asked): Partial<Parameters> {
@@ -47,6 +49,7 @@ export function parametersOf(asked: Asked): Partial<Parameters> {
   if (asked.model.trim()) found.model = asked.model.trim();
   if (asked.prompt.trim()) found.initial_prompt = asked.prompt.trim();
   if (asked.hotwords.trim()) found.hotwords = asked.hotwords.trim();
+  if (asked.preset !== "standard") found.caption_preset = asked.preset;
   if (!asked.diarize) return { ...found, diarize: false };
   if (asked.strict) found.strict = true;
   const [exact, min, max] = [asked.exact, asked.min, asked.max].map(counted);
@@ -140,6 +143,17 @@ export function Options({ asked, onChange }: { asked: Asked; onChange: (asked: A
               value={asked.model}
               onChange={({ target }) => set({ model: target.value })}
             />
+          )}
+        </Field>
+        <Field label={text.captionPreset}>
+          {(id) => (
+            <select id={id} value={asked.preset} onChange={({ target }) => set({ preset: target.value as PresetName })}>
+              {Object.entries(strings.captions.presets).map(([preset, name]) => (
+                <option key={preset} value={preset}>
+                  {name}
+                </option>
+              ))}
+            </select>
           )}
         </Field>
         <Field label={text.hotwords} hint={text.hotwordsHint}>

@@ -4,10 +4,12 @@ address of that very answer. A name that says something else a moment later gain
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+import certifi
 import httpcore
 
 from contracts.addresses import Address, Forbidden, Rules, check, check_ip
@@ -22,6 +24,13 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     """As the system does it."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def trusted() -> ssl.SSLContext:
+    """What the system trusts (SSL_CERT_FILE names more), and what is trusted where the system has nothing."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 class JudgedBackend(httpcore.AsyncNetworkBackend):
