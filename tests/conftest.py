@@ -11,6 +11,7 @@ _TOGETHER = ("chaos", "e2e")
 """Folders whose tests share one stack, in their order."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests run in two processes; those of one file, or of one such folder, stay in one."""
     for item in items:

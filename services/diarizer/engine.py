@@ -27,6 +27,8 @@ os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
 SAMPLE_RATE = 16_000
 _MIN_SAMPLES = SAMPLE_RATE // 4
 """In less there is no telling voices apart, and pyannote reports the padding as speech."""
+_DITHER = 1.5 / 32768
+"""A recording that is nowhere louder is silence of 16 bits: nobody speaks, however long it is."""
 _READ_FRAMES = 60 * SAMPLE_RATE
 _SEGMENTATION_BATCH = 8
 _EMBEDDING_BATCH = 24
@@ -99,7 +101,7 @@ class Diarizer:
         """
         samples = _samples(wav)
         turns: list[Turn] = []
-        if len(samples) >= _MIN_SAMPLES:
+        if len(samples) >= _MIN_SAMPLES and max(samples.max(), -samples.min()) > _DITHER:
             import torch
 
             with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):

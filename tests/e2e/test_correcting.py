@@ -94,7 +94,7 @@ def test_words_and_names_are_corrected_taken_back_and_saved(visitor: Visitor, st
 
 
 def test_who_comes_second_is_told_and_keeps_what_can_be_kept(visitor: Visitor, stack: Stack, call: Path) -> None:
-    accepted = completed(stack, call, "second.wav", initial_prompt="Second")
+    accepted = completed(stack, call, "second.wav")
     page = opened(visitor, stack, accepted)
     visitor.expected.append("409")
     page.keyboard.press("e")
@@ -128,7 +128,7 @@ def test_who_comes_second_is_told_and_keeps_what_can_be_kept(visitor: Visitor, s
 
 
 def test_on_a_phone_and_for_who_was_given_a_link(visitor: Visitor, browser: Any, stack: Stack, call: Path) -> None:
-    accepted = completed(stack, call, "phone.wav", initial_prompt="Phone")
+    accepted = completed(stack, call, "phone.wav")
     page = opened(visitor, stack, accepted, **PHONE)
     page.get_by_role("button", name="Correct", exact=True).tap()
     page.locator("[data-w='2']").tap()

@@ -126,6 +126,11 @@ def test_silence_has_no_speakers(diarizer: Diarizer, tmp_path: Path, seconds: fl
     assert diarized(diarizer, silence, **bounds) == []
 
 
+def test_the_noise_of_an_empty_room_is_nobody(diarizer: Diarizer, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 1e-3, 12 * SAMPLE_RATE)
+    assert diarized(diarizer, written(tmp_path / "room.wav", noise)) == []
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("seconds", [0.01, 0.2, 0.3, 1.0, 2.0])
 def test_a_moment_of_speech_is_no_error(diarizer: Diarizer, call: Path, tmp_path: Path, seconds: float) -> None:
