@@ -126,6 +126,7 @@ def test_silence_has_no_speakers(diarizer: Diarizer, tmp_path: Path, seconds: fl
     assert diarized(diarizer, silence, **bounds) == []
 
 
+@pytest.mark.models
 def test_the_noise_of_an_empty_room_is_nobody(diarizer: Diarizer, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 1e-3, 12 * SAMPLE_RATE)
     assert diarized(diarizer, written(tmp_path / "room.wav", noise)) == []
