@@ -1,7 +1,10 @@
 """What all tests share."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The same examples everywhere, and no verdict on how fast a machine draws them.
 settings.register_profile("subtide", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -11,9 +14,15 @@ _TOGETHER = ("chaos", "e2e")
 """Folders whose tests share one stack, in their order."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests run in two processes; those of one file, or of one such folder, stay in one."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else str(item.path)))
+class InTwoProcesses(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file, or of one such folder, stay in one process. (xdist's groups are lost on pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.split("/")[-2]
+        return folder if folder in _TOGETHER else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InTwoProcesses:
+    """Asked for by xdist, which is told the order of folders by `--no-loadscope-reorder`: the slow ones come first."""
+    return InTwoProcesses(config, log)
