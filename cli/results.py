@@ -60,6 +60,11 @@ async def write(api: Api, job_id: str, token: str, stem: Path) -> dict[str, Path
     return targets
 
 
+def are_there(stem: Path) -> bool:
+    """Whether a file has the name that one of the results would have."""
+    return any(os.path.lexists(target) for target in _targets(stem).values())
+
+
 def error_file(stem: Path) -> Path:
     """Where it is said why there are no subtitles."""
     return stem.with_name(f"{stem.name}.error.txt")

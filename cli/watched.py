@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 import filelock
 import msgspec
 
+from cli import results
 from cli.begun import Recording
 from cli.client import Accepted
 from cli.errors import CliError
@@ -38,7 +39,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: int
     mtime_ns: int
     whole_name: bool = False
-    """Whether the results are called by the whole name, because another recording has the same but for its suffix."""
+    """Whether the results are called by the whole name, because another recording has the same but for its suffix, or
+    a file that is not ours is called so.
+    """
     server: str
     job_id: str = ""
     token: str = ""
@@ -87,7 +90,10 @@ class Journal:
         )
         earlier = self._known.get(one.path)
         taken = {str(other.stem).casefold() for other in self._known.values() if other.path != one.path}
-        whole_name = earlier.whole_name if earlier else str(one.stem).casefold() in taken
+        if earlier is not None:
+            whole_name = earlier.whole_name
+        else:
+            whole_name = str(one.stem).casefold() in taken or results.are_there(self._folder / one.stem)
         return msgspec.structs.replace(one, whole_name=whole_name)
 
     def note(self, one: Watched) -> None:

@@ -246,6 +246,7 @@ _SPECIAL_V4 = tuple(
         ("10.0.0.0/8", "a private network"),
         ("100.64.0.0/10", "a provider's own network"),
         ("127.0.0.0/8", "this machine"),
+        ("168.63.129.16/32", "the host of a machine at Azure"),
         ("169.254.0.0/16", "a link-local network"),
         ("172.16.0.0/12", "a private network"),
         ("192.0.0.0/24", "reserved for protocols"),

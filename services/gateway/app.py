@@ -62,6 +62,7 @@ from services.gateway.hardening import hardened
 from services.gateway.history import History
 from services.gateway.listing import Listing
 from services.gateway.origins import judging
+from services.gateway.paths import spelled_once
 from services.gateway.places import Places
 from services.gateway.rates import Rates
 from services.gateway.receiving import Pace, Receiving
@@ -242,9 +243,9 @@ def build(settings: Settings, **parts: Any) -> Any:
         logging_config=None,
     )
     _ = app.openapi_schema  # built at the first look and kept
-    asked: ASGIApp = arriving(tus.speaking(app, settings.max_upload_bytes), settings.body_idle_s)
-    asked = Rates(settings, secret).limited(bounded(asked, settings.max_sockets_per_client, secret))
-    return closing_unread(hardened(judging(asked, settings)))
+    asked: ASGIApp = bounded(arriving(app, settings.body_idle_s), settings.max_sockets_per_client, secret)
+    asked = tus.speaking(Rates(settings, secret).limited(asked), settings.max_upload_bytes)
+    return closing_unread(hardened(judging(spelled_once(asked), settings)))
 
 
 class _Server(uvicorn.Server):

@@ -105,7 +105,11 @@ class Commands:
             taken = await self._joblog.stored(share_minted)
             if isinstance(taken, facts.ShareMinted) and hmac.compare_digest(taken.token_sha256, identity.token_sha256):
                 return _minted(view, n, identity, base_url)
-        raise Problem(409, "too_many_shares", f"A job can be shared {_SHARES_MAX} times.")
+        raise Problem(
+            409,
+            "too_many_shares",
+            f"This job was shared {_SHARES_MAX} times, revoked links among them, which is the most.",
+        )
 
     async def revoke(self, view: JobView, n: int) -> None:
         """Make a share void; revoking it twice changes nothing. Raises Problem where there is no such share."""

@@ -11,6 +11,7 @@ import msgspec
 from multipart import (  # type: ignore[import-untyped]  # it ships no stubs
     MultipartError,
     MultipartSegment,
+    ParserLimitReached,
     PushMultipartParser,
     parse_options_header,
 )
@@ -77,6 +78,13 @@ async def read(
                 raise _repeated(name)
             else:
                 given[name] = await _text(name, events)
+    except ParserLimitReached as error:
+        raise Problem(
+            400,
+            "form_too_long",
+            f"The form is past a limit ({error}): it may have {_PARTS_MAX} parts, and each header of one "
+            f"{_HEADER_BYTES_MAX:,} bytes.",
+        ) from error
     except MultipartError as error:
         raise Problem(400, "malformed_form", f"The form could not be read: {error}.") from error
     if file is None:
@@ -211,7 +219,12 @@ async def _text(name: str, events: _Events) -> str:
         assert isinstance(event, bytes | bytearray)
         value += event
         if len(value) > _FIELD_BYTES_MAX:
-            raise Problem(400, "parameter_too_long", f"{name[:64]} is too long.", field=name[:64])
+            raise Problem(
+                400,
+                "parameter_too_long",
+                f"{name[:64]} has more than the {_FIELD_BYTES_MAX:,} bytes that a parameter may have.",
+                field=name[:64],
+            )
     try:
         return value.decode()
     except UnicodeDecodeError as error:

@@ -249,7 +249,12 @@ async def list_jobs(
     """The jobs that the tokens open, newest first. Tokens that open nothing are left out."""
     given = [token for token in tokens.split(",") if token]
     if len(given) > TOKENS_MAX:
-        raise Problem(400, "too_many_tokens", f"At most {TOKENS_MAX} tokens can be asked at once.", field="tokens")
+        raise Problem(
+            400,
+            "too_many_tokens",
+            f"{len(given):,} tokens were sent, and at most {TOKENS_MAX} can be asked at once.",
+            field="tokens",
+        )
     return await _page(listing, jobs, given, page, per_page)
 
 

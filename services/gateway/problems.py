@@ -17,6 +17,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Message, Scope, Send
 
 from chassis import telemetry
+from chassis.admission import Limits
 from chassis.joblog import LogFull
 from chassis.store import Missing, StoreFull
 from contracts.progress import JobView
@@ -90,13 +91,13 @@ def expired_sentence(view: JobView) -> str:
     return "This recording has been kept as long as promised and is now deleted."
 
 
-def queue_full(active: int, waiting: int) -> Problem:
+def queue_full(active: int, waiting: int, limits: Limits) -> Problem:
     """No place: the active ones are taken, and the caller's queue is full."""
     return Problem(
         429,
         "queue_full",
-        f"System busy: {active} jobs are running and {waiting} of yours are waiting. Try again in {_RETRY_AFTER_S} "
-        "seconds.",
+        f"System busy: {active} jobs are running, of {limits.max_active_jobs} at a time, and {waiting} of yours are "
+        f"waiting, of {limits.max_queued_jobs} at most. Try again in {_RETRY_AFTER_S} seconds.",
         headers={"Retry-After": str(_RETRY_AFTER_S)},
     )
 

@@ -1,17 +1,19 @@
 """How often one client may ask: counted for a minute that slides, by each gateway process for itself.
 
 A client is its address, or, once its token has opened something, the token: neighbours behind one address do not use up
-each other's requests, and tokens that somebody makes up do not get him any. What is counted is kept in memory, for a
-bounded number of clients; it is forgotten at a restart.
+each other's requests, and tokens that somebody makes up do not get him any. Anybody can have himself given tokens, so
+what creates something is counted by address whoever asks, and all tokens of one address together have an end, too. What
+is counted is kept in memory, for a bounded number of clients; it is forgotten at a restart.
 
 The usual library (`limits`) walks over all it has counted at every request, where it counts in memory.
 """
 
+import asyncio
 import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,6 +28,8 @@ from services.gateway.settings import Settings
 WINDOW_S = 60.0
 PIECES_FACTOR = 10
 """How many more pieces of uploads than other requests there may be: a file of 2 GiB comes in hundreds."""
+NEIGHBOURS_FACTOR = 20
+"""How many more requests there may be of all known tokens of one address together than of one of them."""
 _CLIENTS_MAX = 50_000
 """Clients that one rate knows; of more, those are forgotten that have not been seen for longest."""
 _TOKENS_MAX = 50_000
@@ -35,7 +39,7 @@ _PIECE = re.compile(r"/api/uploads/.+")
 _PIECE_METHODS = frozenset({"PATCH", "HEAD", "PUT"})
 _CREATES = re.compile(
     r"POST /api/(?:uploads(?:/signed)?|jobs/submit|batches|jobs/[^/]+/(?:retry|share|versions))/?"
-    r"|PUT /api/jobs/submit/.*"
+    r"|PUT /api/jobs/submit(?:/.*)?"
 )
 _OPENED = re.compile(r"/api/(?:jobs|uploads|batches)/[0-9a-f]{32,64}(?:/(?!parts/).*)?")
 """Addresses that answer only to a token which opens them; a part of an upload does to a signature."""
@@ -125,11 +129,19 @@ class _Counted(msgspec.Struct, kw_only=True):
 class Rates:
     """The rates of a gateway."""
 
-    def __init__(self, settings: Settings, secret: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        secret: bytes,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._secret = secret
         self._clock = clock
+        self._pause = pause
         self._requests = Rate("requests", settings.requests_per_minute)
         self._pieces = Rate("pieces", settings.requests_per_minute * PIECES_FACTOR)
+        self._neighbours = Rate("neighbours", settings.requests_per_minute * NEIGHBOURS_FACTOR)
         self._submits = Rate("submits", settings.submits_per_minute)
         self._wrong_tokens = Rate("wrong-tokens", settings.wrong_tokens_per_minute)
         self._opened: OrderedDict[str, None] = OrderedDict()
@@ -145,22 +157,27 @@ class Rates:
             token = _token(scope)
             address = access.counted_as(scope["client"][0] if scope["client"] else "", self._secret)
             known = token is not None and token in self._opened
-            client = f"token {token}" if known else address
             now_s = self._clock()
-            rates = self._counting(method, scope["path"])
-            states = [(rate, rate.state(client, now_s)) for rate in rates]
+            counting = self._counting(method, scope["path"], address, token if known else None)
+            states = [(rate, rate.state(client, now_s)) for rate, client in counting]
             guessing = self._wrong_tokens if token is not None and not known and self._wrong_tokens.most else None
             if guessing is not None:
                 states.append((guessing, guessing.state(address, now_s)))
             late = [(rate, state) for rate, state in states if state.wait_s]
             if late:
                 rate, state = max(late, key=lambda one: one[1].wait_s)
-                await send_raw(_too_often(rate, state, self._said(rates, client, now_s)), scope, send)
+                await send_raw(_too_often(rate, state, _said(counting, now_s)), scope, send)
                 return
-            for rate in rates:
+            for rate, client in counting:
                 rate.count(client, now_s)
-            said = self._said(rates, client, now_s)
+            said = _said(counting, now_s)
             headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+
+            async def received() -> Any:
+                message: Any = await receive()
+                if message["type"] == "websocket.receive" and self._requests.most:
+                    await self._room_for_a_message(address)
+                return message
 
             async def sent(message: Message) -> None:
                 if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
@@ -173,32 +190,41 @@ class Rates:
                         self._know(token)
                 await send(message)
 
-            await app(scope, receive, sent)
+            await app(scope, received, sent)
 
         return serve
 
-    def _counting(self, method: str, path: str) -> list[Rate]:
-        if method in _PIECE_METHODS and _PIECE.fullmatch(path):
-            rates = [self._pieces]
-        elif _CREATES.fullmatch(f"{method} {path}"):
-            rates = [self._requests, self._submits]
-        else:
-            rates = [self._requests]
-        return [rate for rate in rates if rate.most]
+    def _counting(self, method: str, path: str, address: str, token: str | None) -> list[tuple[Rate, str]]:
+        """What a request is counted by, and as whose. `token` is one that is known."""
+        client = address if token is None else f"token {token}"
+        pieces = method in _PIECE_METHODS and _PIECE.fullmatch(path)
+        counting = [(self._pieces if pieces else self._requests, client)]
+        if _CREATES.fullmatch(f"{method} {path}"):
+            counting.append((self._submits, address))
+        if token is not None:
+            counting.append((self._neighbours, address))
+        return [(rate, whose) for rate, whose in counting if rate.most]
 
-    def _said(self, rates: list[Rate], client: str, now_s: float) -> dict[str, str]:
-        if not rates:
-            return {}
-        return {
-            "RateLimit-Policy": ", ".join(rate.policy for rate in rates),
-            "RateLimit": ", ".join(rate.told(rate.state(client, now_s)) for rate in rates),
-        }
+    async def _room_for_a_message(self, address: str) -> None:
+        """A message of a websocket is a request. One too many is no mistake: it is read when there is room for it."""
+        while wait_s := self._requests.state(address, self._clock()).wait_s:
+            await self._pause(wait_s)
+        self._requests.count(address, self._clock())
 
     def _know(self, token: str) -> None:
         self._opened[token] = None
         self._opened.move_to_end(token)
         while len(self._opened) > _TOKENS_MAX:
             self._opened.popitem(last=False)
+
+
+def _said(counting: list[tuple[Rate, str]], now_s: float) -> dict[str, str]:
+    if not counting:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(rate.policy for rate, _ in counting),
+        "RateLimit": ", ".join(rate.told(rate.state(client, now_s)) for rate, client in counting),
+    }
 
 
 def _token(scope: Scope) -> str | None:
@@ -217,7 +243,8 @@ def _token(scope: Scope) -> str | None:
 _SENTENCES = {
     "requests": "You sent more than the {most:,} requests a minute that one client may send.",
     "pieces": "You sent more than the {most:,} pieces of uploads a minute that one client may send.",
-    "submits": "You sent more than the {most:,} requests a minute that create something, which is the most.",
+    "neighbours": "From your address came more than the {most:,} requests a minute of all who send from there.",
+    "submits": "From your address came more than the {most:,} requests a minute that create something.",
     "wrong-tokens": "From your address came more than the {most:,} tokens a minute that may open nothing.",
 }
 

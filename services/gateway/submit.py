@@ -247,9 +247,9 @@ class Intake:
         return position if position > 0 else None
 
 
-def _asked_for(one: facts.JobAccepted | Submission) -> tuple[str | None, str | None, Parameters]:
+def _asked_for(one: facts.JobAccepted | Submission) -> tuple[str, str | None, str | None, Parameters]:
     """What tries of one submit have in common."""
-    return one.source.digest if one.source else None, one.source_url, one.parameters
+    return one.filename, one.source.digest if one.source else None, one.source_url, one.parameters
 
 
 def _first(recorded: list[Recorded]) -> facts.JobAccepted | None:

@@ -95,6 +95,20 @@ async def test_what_appears_gets_its_subtitles_beside_it(
     ]
 
 
+async def test_a_file_of_somebody_else_is_not_replaced(
+    watching: Watching, folder: Path, joblog: JobLog, store: Store
+) -> None:
+    (folder / "talk.txt").write_text("my own notes")
+    command = await watching.start()
+    (folder / "talk.mp4").write_bytes(b"sound")
+    [job] = await watching.jobs()
+    await Stages(joblog, job.job_id).complete(store)
+    await command.says("written talk.mp4.srt")
+    await stopped(command)
+    assert (folder / "talk.txt").read_text() == "my own notes"
+    assert results(folder, "talk.mp4") == RESULTS
+
+
 async def test_a_file_that_appears_slowly_is_submitted_when_it_is_whole(
     watching: Watching, folder: Path, store: Store
 ) -> None:

@@ -35,10 +35,12 @@ async def admission(client: Client) -> Admission:
     return Admission(await client.jetstream().key_value(topology.ADMISSION))
 
 
-async def submit(gateway: Gateway, key: str, content: bytes = b"sound", **fields: str) -> httpx.Response:
+async def submit(
+    gateway: Gateway, key: str, content: bytes = b"sound", name: str = "talk.mp4", **fields: str
+) -> httpx.Response:
     return await gateway.http.post(
         "/api/jobs/submit",
-        files={"file": ("talk.mp4", content)},
+        files={"file": (name, content)},
         data=fields,
         headers={"Idempotency-Key": key},
     )
@@ -88,7 +90,9 @@ async def test_another_key_or_none_is_another_job(gateway: Gateway, joblog: JobL
     assert len(await accepted(joblog)) == 4
 
 
-@pytest.mark.parametrize("other", [{"content": b"other"}, {"language": "de"}], ids=["recording", "settings"])
+@pytest.mark.parametrize(
+    "other", [{"content": b"other"}, {"language": "de"}, {"name": "b.mp4"}], ids=["recording", "settings", "name"]
+)
 async def test_a_key_that_stands_for_something_else_is_refused_and_nothing_is_told(
     gateway: Gateway, joblog: JobLog, artifacts_url: str, admission: Admission, other: dict[str, Any]
 ) -> None:

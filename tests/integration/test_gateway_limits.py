@@ -184,6 +184,73 @@ async def test_a_json_body_of_the_largest_size_is_read_and_a_larger_one_is_not(
     assert refused.status_code == 413
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=limit"}
+
+
+def part(name: str, content: bytes, *, more: str = "") -> bytes:
+    """A part of a form."""
+    named = f'name="{name}"' + ('; filename="a.mp4"' if name == "file" else "")
+    return f"--limit\r\nContent-Disposition: form-data; {named}\r\n{more}\r\n".encode() + content + b"\r\n"
+
+
+async def formed(gateway: Gateway, *parts: bytes) -> tuple[int, dict[str, Any]]:
+    """What a form of these parts is answered."""
+    answer = await gateway.http.post("/api/jobs/submit", content=b"".join(parts) + b"--limit--\r\n", headers=FORM)
+    return answer.status_code, answer.json()
+
+
+async def test_a_field_of_the_largest_size_is_read_and_a_larger_one_is_not(gateway: Gateway) -> None:
+    file = part("file", b"sound")
+    _, answer = await formed(gateway, part("initial_prompt", b"x" * (16 << 10)), file)
+    assert answer["code"] == "invalid_parameter"  # as a prompt it is too long, for a form it is not
+    status, answer = await formed(gateway, part("initial_prompt", b"x" * ((16 << 10) + 1)), file)
+    assert (status, answer["code"]) == (400, "parameter_too_long")
+    assert "16,384 bytes" in answer["detail"]
+
+
+async def test_a_form_has_so_many_parts_and_headers_and_no_more(gateway: Gateway) -> None:
+    for header_bytes, expected in ((8 << 10, 202), ((8 << 10) + 1, 400)):
+        header = "X: ".ljust(header_bytes, "x") + "\r\n"
+        status, answer = await formed(gateway, part("file", b"sound", more=header))
+        assert status == expected, answer
+    assert answer["code"] == "form_too_long"
+    assert "8,192 bytes" in answer["detail"]
+    # no form has so many parameters: the first that is none, or comes twice, ends it, wherever it stands
+    status, answer = await formed(gateway, *(part(f"p{n}", b"x") for n in range(65)))
+    assert (status, answer["code"]) == (400, "unknown_parameter")
+
+
+async def test_so_many_tokens_may_be_asked_at_once_and_no_more(gateway: Gateway) -> None:
+    for count, statuses in ((500, (200, 503)), (501, (400,))):  # 503: nobody projects here
+        tokens = [f"{n}" for n in range(count)]
+        listed = await gateway.http.get("/api/jobs", params={"tokens": ",".join(tokens)})
+        queried = await gateway.http.post("/api/jobs/query", json={"tokens": tokens})
+        assert listed.status_code in statuses
+        assert queried.status_code in statuses
+    assert "501 tokens were sent, and at most 500" in listed.json()["detail"]
+    assert "500" in queried.json()["detail"]
+
+
+async def test_a_job_is_shared_so_often_and_no_more(gateway: Gateway) -> None:
+    job = await gateway.submit()
+    address, bearer = f"/api/jobs/{job['job_id']}/share", {"Authorization": f"Bearer {job['access_token']}"}
+    for _ in range(100):
+        assert (await gateway.http.post(address, headers=bearer)).status_code == 201
+    answer = await gateway.http.post(address, headers=bearer)
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_shares")
+    assert "100 times" in answer.json()["detail"]
+
+
+async def test_a_path_with_two_slashes_is_counted_and_answered_as_with_one(environ: dict[str, str]) -> None:
+    async with running_gateway(environ | {"SUBTIDE_GATEWAY_SUBMITS_PER_MINUTE": "2"}) as gateway:
+        said = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
+        for path in ("/api//uploads", "//api/uploads/"):
+            answer = await gateway.http.post(f"{gateway.url}{path}", headers=said)
+            assert (answer.status_code, answer.headers["tus-resumable"]) == (201, "1.0.0")
+        refused = await gateway.http.post(f"{gateway.url}/api///jobs//submit", files={"file": ("talk.mp4", b"sound")})
+        assert refused.status_code == 429
+
+
 async def test_a_head_of_the_largest_size_is_read_and_a_larger_one_is_not(gateway: Gateway) -> None:
     target, host = b"/health/live", b"127.0.0.1"
     used = len(target) + len(b"host: \r\n") + len(host) + len(b"x: \r\n")

@@ -29,7 +29,7 @@ class Client:
         self.clock = Clock()
         self.status = 200
         self.asked = 0
-        self._serve = Rates(Settings(**settings), SECRET, self.clock).limited(self._app)
+        self._serve = Rates(Settings(**settings), SECRET, self.clock, self._passes).limited(self._app)
 
     async def ask(
         self, path: str = JOB, *, method: str = "GET", token: str = "", address: str = "192.0.2.1", query: str = ""
@@ -50,9 +50,30 @@ class Client:
         await self._serve(scope, receive, send)
         return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
-    async def _app(self, _: Any, __: Any, send: Any) -> None:
+    async def speak(self, messages: int) -> float:
+        """How long it takes until so many messages of a websocket are read."""
+        began_s, scope = self.clock.now_s, {"type": "websocket", "path": "/ws", "query_string": b"", "headers": []}
+
+        async def receive() -> Any:
+            return {"type": "websocket.receive", "text": "{}"}
+
+        async def reading(_: Any, received: Any, __: Any) -> None:
+            for _ in range(messages):
+                await received()
+
+        self._reads = reading
+        await self._serve(scope | {"client": ("192.0.2.1", 1)}, receive, lambda _: None)  # type: ignore[arg-type]
+        return self.clock.now_s - began_s
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked += 1
-        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        if scope["type"] == "websocket":
+            await self._reads(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": self.status, "headers": []})
+
+    async def _passes(self, seconds: float) -> None:
+        self.clock.now_s += seconds
 
 
 async def test_the_last_request_of_a_minute_is_answered_and_one_more_is_not() -> None:
@@ -114,6 +135,7 @@ async def test_a_rate_of_nought_is_off() -> None:
         ("POST", "/api/jobs/submit"),
         ("PUT", "/api/jobs/submit/talk.mp4"),
         ("PUT", "/api/jobs/submit/"),
+        ("PUT", "/api/jobs/submit"),
         ("POST", "/api/uploads"),
         ("POST", "/api/uploads/signed"),
         ("POST", "/api/batches"),
@@ -158,6 +180,32 @@ async def test_a_token_that_opened_something_is_counted_for_itself() -> None:
     assert [(await client.ask(query="token=good"))[0]][0] == 429
     client.clock.now_s += 120
     assert (await client.ask(query="token=good", address="198.51.100.1"))[0] == 200
+
+
+async def test_what_creates_something_is_counted_by_address_whatever_token_comes_along() -> None:
+    client = Client(submits_per_minute=3)
+    for n in range(5):
+        await client.ask(token=f"good {n}")
+    answered = [(await client.ask("/api/uploads", method="POST", token=f"good {n}"))[0] for n in range(5)]
+    assert answered == [200, 200, 200, 429, 429]
+
+
+async def test_all_tokens_of_one_address_together_have_an_end() -> None:
+    client = Client(requests_per_minute=2)
+    for n in range(40):
+        assert (await client.ask(token=f"good {n}"))[0] == 200
+        client.clock.now_s += 60
+    client.clock.now_s += 120
+    answered = [(await client.ask(token=f"good {n % 40}"))[0] for n in range(41)]
+    assert answered == [200] * 40 + [429]
+    assert (await client.ask(token="good 0", address="192.0.2.2"))[0] == 200
+
+
+async def test_messages_of_a_websocket_are_read_as_often_as_requests_are_answered() -> None:
+    assert await Client(requests_per_minute=60).speak(59) == 0  # the handshake is one
+    client = Client(requests_per_minute=60)
+    assert await client.speak(61) > 50
+    assert (await client.ask())[0] == 429
 
 
 async def test_tokens_that_somebody_makes_up_do_not_get_him_more_requests() -> None:
