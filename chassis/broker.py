@@ -1,10 +1,13 @@
 """The connection to NATS: reconnects for ever, subscribes a stage to its durable, one message in flight per worker."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
+import msgspec
 import nats.errors
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream import AckPolicy
@@ -20,6 +23,7 @@ from contracts import topology
 _PULL_S = 5.0
 _ABSENT_POLL_S = 1.0
 _LOST_POLL_S = 5.0
+_AWAY_SAID_S = 10.0
 _AFTER_HAND_BACK_S = 0.1
 """FastStream would wait for handlers to end; ours have handed back by then."""
 
@@ -33,6 +37,30 @@ CONNECT_OPTIONS: dict[str, Any] = {
 """nats-py gives up after 60 tries unless told otherwise."""
 
 
+def saying_who_is_away(nats_url: str) -> Callable[[Exception], Awaitable[None]]:
+    """What the client is to do with its errors: say one in ten seconds, in a sentence; it tries again by itself."""
+    said_at = -_AWAY_SAID_S
+    address = urlsplit(nats_url)
+
+    async def say(error: Exception) -> None:
+        nonlocal said_at
+        now = time.monotonic()
+        if now - said_at >= _AWAY_SAID_S:
+            said_at = now
+            telemetry.logger().warning(
+                "waiting_for_broker",
+                address=f"{address.hostname}:{address.port}",
+                error=repr(error),
+                hint="is nats-server up, and NATS_URL its address?",
+            )
+
+    return say
+
+
+class _Names(msgspec.Struct):
+    streams: list[str] | None = None
+
+
 def make_broker(nats_url: str, service: str, **options: Any) -> NatsBroker:
     """A FastStream broker that is not connected yet."""
     return NatsBroker(
@@ -40,6 +68,7 @@ def make_broker(nats_url: str, service: str, **options: Any) -> NatsBroker:
         name=f"subtide-{service}",
         serializer=MsgSpecSerializer(),
         logger=None,
+        error_cb=saying_who_is_away(nats_url),
         graceful_timeout=_AFTER_HAND_BACK_S,
         **CONNECT_OPTIONS,
         **options,
@@ -91,7 +120,8 @@ async def until_provisioned(client: Client, durable: topology.Durable) -> None:
 async def until_lost(client: Client, durable: topology.Durable, numbers: topology.Numbers) -> None:
     """Wait until the durable is gone: a subscriber says nothing then, it only never hears anything again.
 
-    A stream in memory that went with a restart of the broker is made again meanwhile.
+    A stream or bucket that somebody deleted, or that went from memory with a restart of the broker, is made again
+    meanwhile.
     """
     js = client.jetstream()
     while True:
@@ -102,14 +132,16 @@ async def until_lost(client: Client, durable: topology.Durable, numbers: topolog
             return
         except (JetStreamError, nats.errors.Error, OSError):
             continue  # the broker is away, which is another matter
-        try:
-            await js.stream_info(topology.PROGRESS)
-        except NotFoundError:
-            telemetry.logger(durable=durable.name).warning("stream_lost", stream=topology.PROGRESS, hint="made again")
-            with suppress(JetStreamError, nats.errors.Error, OSError):
-                await provision(client, numbers)
-        except (JetStreamError, nats.errors.Error, OSError):
-            continue
+        with suppress(JetStreamError, nats.errors.Error, OSError):
+            await make_whole(client, numbers)
+
+
+async def make_whole(client: Client, numbers: topology.Numbers) -> None:
+    """Make again what is missing beside a durable that is there."""
+    answer = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=_LOST_POLL_S)  # nats-py has no call for it
+    if lost := topology.STREAMS - set(msgspec.json.decode(answer.data, type=_Names).streams or []):
+        telemetry.logger().warning("stream_lost", streams=sorted(lost), hint="made again")
+        await provision(client, numbers)
 
 
 async def _raw(message: NatsMessage) -> bytes:

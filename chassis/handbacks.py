@@ -1,6 +1,7 @@
 """Counts, beside each message, the deliveries that were no tries: a worker that shuts down hands its message back.
 
-Tries = deliveries (counted by the server, so a worker that dies counts) - hand-backs (counted here).
+Tries = deliveries (counted by the server, so a worker that dies counts) - hand-backs (counted here). They are one at
+least: a count may outlive the stream or the durable that it is of, and then gives another message more tries.
 """
 
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
@@ -14,14 +15,14 @@ class Handbacks:
         self._bucket = bucket
 
     async def count(self, durable: str, seq: int, deliveries: int) -> int:
-        """Hand-backs of a message so far. A first delivery had none, which spares the look-up."""
+        """Hand-backs of a message so far, fewer than its deliveries. At the first there were none: no look-up."""
         if deliveries <= 1:
             return 0
         try:
             entry = await self._bucket.get(f"{durable}.{seq}")
         except KeyNotFoundError:
             return 0
-        return int(entry.value or b"0")
+        return min(int(entry.value or b"0"), deliveries - 1)
 
     async def add(self, durable: str, seq: int) -> None:
         """Count one more hand-back."""

@@ -10,6 +10,8 @@ from contracts.topology import Numbers
 _EXISTS = (10058, 10065)
 _PROGRESS_MAX_AGE_S = 3600.0
 _HANDBACKS_TTL_S = 2 * 86400.0
+_LONGEST_LIFE_S = 7 * 86400.0
+"""How long a job may wait, be worked on and be retried before its last end, from which retention counts (ADR 14)."""
 _MAX_ACK_PENDING = 10_000
 _DUPLICATE_WINDOW_S = 120.0
 
@@ -36,7 +38,7 @@ def _streams(numbers: Numbers) -> list[api.StreamConfig]:
             retention=api.RetentionPolicy.LIMITS,
             storage=api.StorageType.FILE,
             discard=api.DiscardPolicy.NEW,
-            max_age=numbers.retention_s + 86400.0,
+            max_age=_facts_age_s(numbers),
             max_bytes=numbers.jobs_max_bytes,
             num_replicas=numbers.replicas,
             compression=api.StoreCompression.S2,
@@ -78,6 +80,11 @@ def _streams(numbers: Numbers) -> list[api.StreamConfig]:
     ]
 
 
+def _facts_age_s(numbers: Numbers) -> float:
+    """How long a fact is kept: `accepted` is needed until the job expires."""
+    return numbers.retention_s + _LONGEST_LIFE_S
+
+
 def _consumer(durable: topology.Durable, numbers: Numbers) -> api.ConsumerConfig:
     return api.ConsumerConfig(
         durable_name=durable.name,
@@ -113,7 +120,7 @@ async def _buckets(js: JetStreamContext, numbers: Numbers) -> None:
         api.KeyValueConfig(
             bucket=topology.NOTIFICATIONS,
             description="browsers that wait for the end of a job",
-            ttl=numbers.retention_s + 86400.0,
+            ttl=_facts_age_s(numbers),
             replicas=numbers.replicas,
             history=1,
         ),

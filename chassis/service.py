@@ -4,21 +4,23 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 from faststream import FastStream
+from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.kv import KeyValue
 
 from chassis import telemetry
-from chassis.broker import make_broker, subscribe, until_lost, until_provisioned
+from chassis.broker import make_broker, make_whole, subscribe, until_lost, until_provisioned
 from chassis.handbacks import Handbacks
 from chassis.joblog import JobLog
 from chassis.provision import provision
-from chassis.settings import Connections, load
+from chassis.settings import Connections, SettingsError, load
 from chassis.settle import Decode, Handler, Settler, the_body
+from chassis.stopping import Stopped, unless_stopped
 from chassis.store import Store
 from contracts import facts, subjects, topology
 
@@ -68,16 +70,29 @@ async def _serve_until_lost(
 ) -> None:
     connections = load(Connections, "", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
+    store = Store(connections.artifacts_url)
     log = telemetry.logger(stage=durable.name)
     async with AsyncExitStack() as stack:
-        broker = make_broker(connections.nats_url, durable.name)
-        client = await broker.connect()
-        stack.push_async_callback(broker.stop)
-        await until_provisioned(client, durable)
-        connected = Connected(client, Store(connections.artifacts_url))
-        handbacks = Handbacks(await connected.bucket(topology.HANDBACKS))
-        handler = await build(connected, stack)
-        settler = Settler(durable, numbers, handler, connected.joblog, handbacks, decode(connected))
+
+        async def prepared() -> tuple[NatsBroker, Client, Settler]:
+            broker = make_broker(connections.nats_url, durable.name)
+            client = await broker.connect()
+            stack.push_async_callback(broker.stop)
+            await until_provisioned(client, durable)
+            await make_whole(client, numbers)
+            connected = Connected(client, store)
+            handbacks = Handbacks(await connected.bucket(topology.HANDBACKS))
+            handler = await build(connected, stack)
+            return (
+                broker,
+                client,
+                Settler(durable, numbers, handler, connected.joblog, handbacks, decode(connected)),
+            )
+
+        try:
+            broker, client, settler = await unless_stopped(prepared(), stop)
+        except Stopped:
+            return
         subscribe(broker, durable, settler, workers=workers)
         listening = await client.subscribe(subjects.live(facts.JobCancelled), cb=_cancelling(settler))
         app = FastStream(broker, logger=None)
@@ -93,7 +108,8 @@ async def _serve_until_lost(
             log.info("stopped")
         else:
             log.error("durable_lost", hint="it is made again")
-            await provision(client, numbers)
+            with suppress(Stopped):
+                await unless_stopped(provision(client, numbers), stop)
 
 
 def _cancelling(settler: Settler) -> Callable[[Msg], Awaitable[None]]:
@@ -112,7 +128,16 @@ def main(services: Mapping[str, Serve], environ: Mapping[str, str] | None = None
     """Run services side by side on one event loop until SIGTERM or SIGINT. One that fails takes the process with it."""
     environ = os.environ if environ is None else environ
     telemetry.configure_logs("+".join(services), level=environ.get("SUBTIDE_LOG_LEVEL", "info"))
-    asyncio.run(_run(services, environ))
+    try:
+        asyncio.run(_run(services, environ))
+    except ExceptionGroup as group:
+        wrong, _ = group.split(SettingsError)
+        if wrong is None:
+            raise
+        error: BaseException = wrong
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def _run(services: Mapping[str, Serve], environ: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -22,12 +23,24 @@ from chassis.handbacks import Handbacks
 from chassis.heartbeat import heartbeat
 from chassis.joblog import JobLog, LogFull, Recorded
 from chassis.store import Missing, StoreFull
-from contracts import consequences, facts, progress, topology
+from contracts import consequences, facts, progress, subjects, topology
 from contracts.failures import Cancelled, FailureCode, Permanent, Retryable
 
 _HAND_BACK_S = 10.0
 _LATE_HAND_BACK_DELAY_S = 2.0
 _BROKER_AWAY = (nats.errors.Error, nats.js.errors.Error, OSError)
+_REFUSED = (
+    nats.errors.MaxPayloadError,
+    nats.errors.BadSubjectError,
+    nats.errors.BadHeaderError,
+    nats.js.errors.BadRequestError,
+)
+"""What the broker says of a request that it would refuse again: it is there."""
+_PAY_S = 1.0
+_FULL_WAITS_MAX = 20
+"""How many times `full_wait_s` a message waits at most for a disk that stays full: `max_deliver` lasts for a week then,
+and when there is room again, nobody waits for much longer than there was none.
+"""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -110,13 +123,13 @@ class Work:
 
 
 Handler = Callable[[facts.AnyFact, Work], Awaitable[Sequence[facts.Fact]]]
-Decode = Callable[[bytes], Awaitable[facts.AnyFact]]
-"""The fact that a message is about. Raises ValueError (msgspec.MsgspecError is one) where it is about none."""
+Decode = Callable[[str, bytes], Awaitable[facts.AnyFact]]
+"""The fact that a message (subject, body) is about. Raises ValueError where it is about none."""
 
 
-async def the_body(body: bytes) -> facts.AnyFact:
+async def the_body(subject: str, body: bytes) -> facts.AnyFact:
     """The usual case: the message is the fact."""
-    return facts.decode(body)
+    return subjects.fact_on(subject, body)
 
 
 class Settler:
@@ -139,6 +152,10 @@ class Settler:
         self._decode = decode
         self._running: dict[asyncio.Task[Sequence[facts.Fact]], facts.AnyFact] = {}
         self._cancelled: set[asyncio.Task[Sequence[facts.Fact]]] = set()
+        self._owed: Counter[int] = Counter()
+        """Deliveries that were no tries, by stream sequence, of which the broker could not be told yet."""
+        self._one_pays = asyncio.Lock()
+        self._paying: asyncio.Task[None] | None = None
         self._in_hand = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -168,25 +185,29 @@ class Settler:
         log = telemetry.logger(stage=self._durable.name, stream_seq=seq)
         try:
             try:
-                fact = await self._decode(body)
+                fact = await self._decode(message.raw_message.subject, body)
             except ValueError as error:
                 log.error("poison_dropped", subject=message.raw_message.subject, error=str(error))
                 await message.ack()
                 return
+            await self._pay()
             tries = metadata.num_delivered - await self._handbacks.count(
                 self._durable.name, seq, metadata.num_delivered
             )
             log = log.bind(job_id=fact.job_id, run=fact.run, fact=facts.name(fact), attempt=tries)
             started = time.monotonic()
-            outcome = await self._outcome(fact, message, tries, log)
+            full_wait_s = self._numbers.full_wait_s * min(metadata.num_delivered, _FULL_WAITS_MAX)
+            outcome = await self._outcome(fact, message, tries, full_wait_s, log)
             try:
                 await self._apply(outcome, fact, message, seq, tries, log)
             except LogFull as error:
-                outcome = HandBack(str(error), self._numbers.full_wait_s)
+                outcome = HandBack(str(error), full_wait_s)
                 await self._apply(outcome, fact, message, seq, tries, log)
             log.info(type(outcome).__name__.lower(), seconds=round(time.monotonic() - started, 3), **_said(outcome))
         except _BROKER_AWAY as error:
             log.warning("not_settled", error=repr(error))
+            if not isinstance(error, _REFUSED):
+                self._owe(seq)
         finally:
             self._in_hand -= 1
             if not self._in_hand:
@@ -194,8 +215,37 @@ class Settler:
         if self._stopping:
             await asyncio.Event().wait()  # never pull again: the broker's stop ends this task
 
+    def _owe(self, seq: int) -> None:
+        """The broker was away, or its disk full, which is no fault of the job: the delivery is to count as no try."""
+        self._owed[seq] += 1
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.create_task(self._pay_soon())
+
+    async def _pay_soon(self) -> None:
+        while self._owed:
+            await asyncio.sleep(_PAY_S)
+            with contextlib.suppress(*_BROKER_AWAY):
+                await self._pay()
+
+    async def _pay(self) -> None:
+        """Counted before it is forgotten: a crash between the two makes one more hand-back, and so one more try."""
+        if not self._owed:
+            return
+        async with self._one_pays:
+            while self._owed:
+                seq = next(iter(self._owed))
+                await self._handbacks.add(self._durable.name, seq)
+                self._owed[seq] -= 1
+                if not self._owed[seq]:
+                    del self._owed[seq]
+
     async def _outcome(
-        self, fact: facts.AnyFact, message: NatsMessage, tries: int, log: structlog.stdlib.BoundLogger
+        self,
+        fact: facts.AnyFact,
+        message: NatsMessage,
+        tries: int,
+        full_wait_s: float,
+        log: structlog.stdlib.BoundLogger,
     ) -> Outcome:
         if tries > self._numbers.retries + 1:
             return Fail(FailureCode.WORKER_LOST, f"{tries - 1} workers did not come back")
@@ -222,12 +272,12 @@ class Settler:
                 return HandBack("shutdown")
             raise
         except Exception as error:  # noqa: BLE001 - the one place where whatever a handler raises becomes an outcome
-            return self._after(error, tries, log)
+            return self._after(error, tries, full_wait_s, log)
         finally:
             del self._running[task]
             self._cancelled.discard(task)
 
-    def _after(self, error: Exception, tries: int, log: structlog.stdlib.BoundLogger) -> Outcome:
+    def _after(self, error: Exception, tries: int, full_wait_s: float, log: structlog.stdlib.BoundLogger) -> Outcome:
         last = tries > self._numbers.retries
         told = ""
         match error:
@@ -237,17 +287,17 @@ class Settler:
                 code, detail, told = error.code, error.detail, error.told
                 last = True
             case Retryable(code=FailureCode.STORE_FULL):
-                return HandBack(str(error), self._numbers.full_wait_s)
+                return HandBack(str(error), full_wait_s)
             case Retryable():
                 code, detail, told = error.code, error.detail, error.told
             case LogFull() | StoreFull():
-                return HandBack(str(error), self._numbers.full_wait_s)
-            case nats.errors.Error() | nats.js.errors.Error():
+                return HandBack(str(error), full_wait_s)
+            case nats.errors.Error() if not isinstance(error, _REFUSED):
                 raise error  # before TimeoutError: nats.errors.TimeoutError is one
             case TimeoutError():
                 code, detail = FailureCode.TIMED_OUT, f"over {self._durable.ceiling_s:.0f} s"
             case Missing():
-                code, detail = FailureCode.SOURCE_MISSING, str(error)
+                code, detail = error.code, str(error)
                 last = True
             case _:
                 code, detail = FailureCode.INTERNAL, ""

@@ -1,12 +1,13 @@
 """Artifacts: immutable files under keys, on a disk or in a bucket (obstore).
 
 A key is written once and whole: a reader sees all of a file or none of it, and of two writers of one key the first
-wins, so a retry can never change a result that somebody has read.
+wins, so a retry can never change a result that somebody has read (of large files in a bucket: `put_file`).
 """
 
 import asyncio
 import shutil
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
@@ -19,7 +20,9 @@ import obstore
 import obstore.exceptions
 import obstore.store
 
+from chassis.settings import SettingsError
 from contracts.artifacts import ArtifactRef, ContentDigest, part_keys
+from contracts.failures import FailureCode
 
 R = TypeVar("R")
 
@@ -35,6 +38,11 @@ class StoreFull(Exception):
 class Missing(Exception):
     """There is no artifact under the key."""
 
+    @property
+    def code(self) -> FailureCode:
+        """What a job fails with that needs it: what its user sent is lost, anything else a retry makes anew."""
+        return FailureCode.SOURCE_MISSING if str(self).startswith("uploads/") else FailureCode.ARTIFACT_MISSING
+
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of an artifact. `etag` is without quotes."""
@@ -49,11 +57,16 @@ class Store:
     """The artifact store of an `ARTIFACTS_URL`."""
 
     def __init__(self, url: str) -> None:
+        """Raises SettingsError where it is no address of a store, or of a folder that cannot be."""
         self._folder = Path(unquote(urlsplit(url).path)) if url.startswith("file://") else None
-        if self._folder is not None:
-            self._store: Any = obstore.store.LocalStore(self._folder, automatic_cleanup=True, mkdir=True)
-        else:
-            self._store = obstore.store.from_url(url)
+        try:
+            if self._folder is not None:
+                self._store: Any = obstore.store.LocalStore(self._folder, automatic_cleanup=True, mkdir=True)
+            else:
+                self._store = obstore.store.from_url(url)
+        except (OSError, ValueError, obstore.exceptions.BaseError) as error:
+            reason = str(error).partition("\n")[0]
+            raise SettingsError(f"ARTIFACTS_URL: {url} cannot be used: {reason}") from error
 
     async def find(self, key: str) -> Stored | None:
         """The artifact under the key, None where there is none."""
@@ -86,12 +99,27 @@ class Store:
         return msgspec.json.decode(await self.get(key), type=kind)
 
     async def put_file(self, key: str, path: Path) -> int:
-        """Store a file from the disk unless the key exists. Returns the bytes stored. Raises StoreFull."""
+        """Store a file from the disk unless the key exists. Returns the bytes stored. Raises StoreFull.
+
+        A bucket cannot create what is put in parts: of two that write such a file at once, the later wins there.
+        """
         if (found := await self.find(key)) is not None:
             return found.bytes
-        with _full_disk():
-            await obstore.put_async(self._store, key, path, chunk_size=_PART_BYTES)
-        return path.stat().st_size
+        size = path.stat().st_size
+        if size <= _PART_BYTES:
+            return await self.put(key, await asyncio.to_thread(path.read_bytes))
+        if self.signs:
+            with _full_disk():
+                await obstore.put_async(self._store, key, path, chunk_size=_PART_BYTES)
+            return size
+        staged = f"{key}.{uuid.uuid4().hex}"
+        try:
+            with _full_disk(), suppress(FileExistsError, obstore.exceptions.AlreadyExistsError):
+                await obstore.put_async(self._store, staged, path, chunk_size=_PART_BYTES)
+                await obstore.rename_async(self._store, staged, key, overwrite=False)
+        finally:
+            await self.delete(staged)
+        return size
 
     async def put_stream(self, key: str, blocks: AsyncIterator[bytes]) -> ArtifactRef:
         """Store a stream of unknown length, hashed on the way; nothing is left where it breaks. Raises StoreFull."""

@@ -67,7 +67,7 @@ async def _job_id(client: "Client", job: str) -> str:
     if len(found) > 1:
         raise CliError(f"{len(found)} jobs begin with {job}. Give more of the id.")
     if not found:
-        raise CliError(f"The log knows no job {job}. It tells of a job until a day after it has expired.")
+        raise CliError(f"The log knows no job {job}. It tells of a job until some days after it has expired.")
     return found.pop()
 
 

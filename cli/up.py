@@ -93,6 +93,7 @@ async def stack(
     stopped within 20 s. Raises CliError where the folder or the port is taken or a server does not start. Use it from
     the main thread: the children die with the thread that starts them.
     """
+    from chassis.store import Store
     from cli.provision import keep_provisioned
     from cli.standalone.folder import DataFolder, Running
     from cli.standalone.stack import servers
@@ -104,6 +105,7 @@ async def stack(
         port = _free(host, port)
         on_phase(f"Data and logs are in {folder.root}")
         async with servers(folder, environ) as addresses:
+            Store(addresses.artifacts_url)  # which says so here where it is none, and not in the log of a service
             on_phase("Broker and database are up")
             environ = {**environ, **addresses.environ()}
             async with (
@@ -161,8 +163,21 @@ def until_told(work: Coroutine[Any, Any, R]) -> R:
 async def _up(root: Path, port: int) -> None:
     async with stack(root, port, os.environ, say) as url:
         typer.echo(f"Subtide is ready at {url}")
+        _say_what_is_missing()
         say("Ctrl-C stops it.")
         await asyncio.get_running_loop().create_future()
+
+
+def _say_what_is_missing() -> None:
+    """Jobs are taken without models, and fail for want of them."""
+    from chassis import models
+    from contracts.failures import EngineError
+
+    try:
+        for model in models.manifest().defaults():
+            models.find(model.name)
+    except EngineError as error:
+        say(f"Jobs will fail: {error.detail}")
 
 
 def _children(folder: "DataFolder", environ: Mapping[str, str], host: str, port: int, url: str) -> "Iterator[Child]":

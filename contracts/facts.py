@@ -5,13 +5,22 @@ apart by the field `fact`.
 """
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from contracts.artifacts import ArtifactRef
 from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from contracts.transcript import Chunk, MediaFacts
+
+Word = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,128}$")]
+"""What can be part of a subject: nothing in it can widen one."""
+Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Moment = Annotated[datetime, Meta(tz=True)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_YEARS = range(1970, 9999)
 
 
 class StageReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,16 +45,16 @@ class Caption(msgspec.Struct, frozen=True, kw_only=True):
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact"):
     """What every fact says: whose job, which run of it, and when it became true."""
 
-    job_id: str
-    run: int
-    owner: str
-    at: datetime
+    job_id: Word
+    run: Number
+    owner: Word
+    at: Moment
 
 
 class NumberedFact(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A fact that a run has several of."""
 
-    n: int
+    n: Number
 
 
 class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="accepted"):
@@ -56,7 +65,7 @@ class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="acce
     source_url: str | None = None
     """Where the recording is to be fetched from. It may open what it leads to: nobody is shown it."""
     parameters: Parameters
-    token_sha256: str
+    token_sha256: Sha256
     tier: int = 0
     """Lower starts earlier."""
     cached_at: datetime | None = None
@@ -71,11 +80,11 @@ class JobAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="acce
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One recording of a batch, and what the job made of it is to be called. There is a source or an address."""
 
-    job_id: str
+    job_id: Word
     filename: str
     source: ArtifactRef | None = None
     source_url: str | None = None
-    token_sha256: str
+    token_sha256: Sha256
 
 
 class BatchAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="batch-accepted"):
@@ -85,7 +94,7 @@ class BatchAccepted(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="ba
 
     items: list[BatchItem]
     parameters: Parameters
-    token_sha256: str
+    token_sha256: Sha256
     tier: int = 0
 
 
@@ -207,7 +216,7 @@ class JobExpired(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="expir
 class ShareMinted(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="share-minted"):
     """A read-only token exists for the job."""
 
-    token_sha256: str
+    token_sha256: Sha256
 
 
 class ShareRevoked(NumberedFact, frozen=True, kw_only=True, omit_defaults=True, tag="share-revoked"):
@@ -282,9 +291,12 @@ _decoder: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
 def decode(body: bytes) -> AnyFact:
     """The fact in a message body. Raises msgspec.MsgspecError on anything else."""
     try:
-        return _decoder.decode(body)
+        fact = _decoder.decode(body)
     except (RecursionError, UnicodeDecodeError) as error:  # which msgspec lets through
         raise msgspec.DecodeError(str(error)) from error
+    if fact.at.year not in _YEARS:
+        raise msgspec.ValidationError("the time is none that could be reckoned with")
+    return fact
 
 
 def encode(fact: Fact) -> bytes:

@@ -21,6 +21,7 @@ class FailureCode(StrEnum):
     MODEL_MISSING = "model_missing"
     MODEL_UNKNOWN = "model_unknown"
     SOURCE_MISSING = "source_missing"
+    ARTIFACT_MISSING = "artifact_missing"
     ADDRESS_FORBIDDEN = "address_forbidden"
     ADDRESS_UNREACHABLE = "address_unreachable"
     ADDRESS_REFUSED = "address_refused"
@@ -65,13 +66,16 @@ FAILURES: dict[FailureCode, Failure] = {
     ),
     FailureCode.MODEL_MISSING: Failure(
         "The server has not installed the model this job needs.",
-        "Ask the operator to run `subtide models pull`, then retry.",
+        "Ask the operator to install it, then retry.",
         True,
     ),
     FailureCode.MODEL_UNKNOWN: Failure(
         "The server does not know the model this job asks for.", "Choose another.", False
     ),
     FailureCode.SOURCE_MISSING: Failure("The uploaded file is no longer stored.", "Upload it again.", False),
+    FailureCode.ARTIFACT_MISSING: Failure(
+        "A file that was made on the way is no longer stored.", "Retry: it will be made anew.", True
+    ),
     FailureCode.ADDRESS_FORBIDDEN: Failure(
         "The address leads where this server does not fetch from.",
         "Give one that anybody in the internet can open, or upload the recording.",

@@ -35,6 +35,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
     ] = "standard"
 
     def __post_init__(self) -> None:
+        structs.force_setattr(self, "model", self.model.removeprefix("whisper-") or self.model)
         if self.language is not None and self.language not in LANGUAGES:
             raise ValueError(f"language {self.language[:20]!r} is not one that Whisper knows; use a code such as en")
         if self.force_language and self.language is None:

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from contracts.facts import Fact, NumberedFact, name
+from contracts.facts import AnyFact, Fact, NumberedFact, decode, name
 
 RECONCILE = "ask.reconcile"
 """Request and reply: have everything that should not be put right now."""
@@ -34,6 +34,14 @@ def of(fact: Fact) -> str:
     if isinstance(fact, NumberedFact):
         parts.append(str(fact.n))
     return ".".join(parts)
+
+
+def fact_on(subject: str, body: bytes) -> AnyFact:
+    """The fact that a message is. Raises ValueError (msgspec.MsgspecError is one) where it is none, or another's."""
+    fact = decode(body)
+    if of(fact) != subject:
+        raise ValueError("the fact does not belong on its subject")
+    return fact
 
 
 def parse(subject: str) -> FactSubject:

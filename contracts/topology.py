@@ -30,6 +30,10 @@ ADMISSION = "admission"
 HANDBACKS = "handbacks"
 UPLOADS = "uploads"
 NOTIFICATIONS = "notifications"
+STREAMS = frozenset(
+    {JOBS, PROGRESS, DEAD, SCHEDULES, *(f"KV_{name}" for name in (ADMISSION, HANDBACKS, UPLOADS, NOTIFICATIONS))}
+)
+"""Everything that the broker keeps for us; a bucket is a stream, too."""
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):

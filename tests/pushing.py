@@ -24,11 +24,16 @@ class Pushed:
 
 
 class PushService:
-    """Takes what is sent. `answers` are the statuses of the next requests, with headers; after them 201."""
+    """Takes what is sent. `answers` are the statuses of the next requests, with headers; after them 201.
+
+    It answers nobody while `answering` is not set.
+    """
 
     def __init__(self) -> None:
         self.pushed: list[Pushed] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.port = 0
 
     @property
@@ -45,6 +50,7 @@ class PushService:
             }
             content = await reader.readexactly(int(headers["content-length"]))
             self.pushed.append(Pushed(head[0].split(" ")[1], headers, content))
+            await self.answering.wait()
             status, more = self.answers.pop(0) if self.answers else (201, {})
             lines = [f"HTTP/1.1 {status} x", "Content-Length: 0", *(f"{name}: {value}" for name, value in more.items())]
             writer.write("\r\n".join([*lines, "", ""]).encode())

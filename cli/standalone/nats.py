@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from cli.standalone.server import Server, StartFailed, free_port
 
 _USER = "subtide"
 _HEALTH_TIMEOUT_S = 1.0
+_ROOM_BYTES = 16 << 20
+"""With less on its disk a server would only fall sick again, or not come up."""
 
 
 class NatsServer(Server):
@@ -60,18 +63,30 @@ class NatsServer(Server):
 
     def answers(self) -> bool:
         """Whether JetStream is up, by the server's own word."""
+        self._was_ready = self._health("?js-enabled-only=true") == http.client.OK
+        return self._was_ready
+
+    def is_sick(self) -> bool:
+        """Whether JetStream is up and a stream of it is not: one that could not be written to, as its disk was full,
+        takes nothing any more, though there is room again, until the server is started again (nats-server 2.15).
+        """
+        if shutil.disk_usage(self.folder).free < _ROOM_BYTES or self._health("") != http.client.SERVICE_UNAVAILABLE:
+            return False
+        return self._health("?js-enabled-only=true") == http.client.OK
+
+    def _health(self, query: str) -> int:
+        """The status of `/healthz`; 0 where nobody answers."""
         path = self.folder / "ports" / f"nats-server_{self._launched().pid}.ports"
         try:
             address = json.loads(path.read_text())["monitoring"][0].removeprefix("http://")
             connection = http.client.HTTPConnection(address, timeout=_HEALTH_TIMEOUT_S)
             try:
-                connection.request("GET", "/healthz?js-enabled-only=true")
-                self._was_ready = connection.getresponse().status == http.client.OK
+                connection.request("GET", f"/healthz{query}")
+                return connection.getresponse().status
             finally:
                 connection.close()
         except (OSError, ValueError, LookupError, http.client.HTTPException):
-            return False
-        return self._was_ready
+            return 0
 
     def _configuration(self) -> str:
         # Streams have limits of their own; without a large one here the server allows three quarters of what is free

@@ -58,6 +58,10 @@ class Server(ABC):
     def answers(self) -> bool:
         """Whether the launched process serves."""
 
+    def is_sick(self) -> bool:
+        """Whether it runs, and will serve only once it is started again. Blocks."""
+        return False
+
     def is_ready(self) -> bool:
         """Whether it serves. Raises StartFailed where the process has ended."""
         process = self._launched()

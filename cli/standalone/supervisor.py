@@ -24,6 +24,9 @@ _STABLE_S = 30.0
 """Having run that long, a process that dies is started again as quickly as the first time."""
 _WATCH_S = 0.1
 _ANSWER_S = 1.0
+_LOOK_S = 5.0
+_SICK_S = 30.0
+"""How long a server may say that it is sick, and recover by itself, before it is started again."""
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +152,7 @@ async def _keep(server: Server) -> None:
     delay_s = FIRST_DELAY_S
     while True:
         since = time.monotonic()
-        exit_code = await _ended(server)
+        exit_code = await _ended_or_sick(server)
         if time.monotonic() - since > _STABLE_S:
             delay_s = FIRST_DELAY_S
         log.warning("child_died", exit_code=exit_code, restart_in_s=delay_s)
@@ -170,6 +173,24 @@ async def _ended(server: Server) -> int:
         if code is not None:
             return code
         await asyncio.sleep(_WATCH_S)
+
+
+async def _ended_or_sick(server: Server) -> int:
+    """As `_ended`; one that has been sick for a while is ended."""
+    ended = asyncio.ensure_future(_ended(server))
+    well_at = time.monotonic()
+    try:
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=_LOOK_S)
+            if not ended.done() and not await asyncio.to_thread(server.is_sick):
+                well_at = time.monotonic()
+            elif not ended.done() and server.process is not None and time.monotonic() - well_at >= _SICK_S:
+                telemetry.logger(child=server.name).warning("child_sick", hint="it is started again")
+                server.process.send_signal(server.stop_signal)
+                well_at = time.monotonic()
+        return ended.result()
+    finally:
+        ended.cancel()
 
 
 async def _end(server: Server, deadline: float) -> None:

@@ -18,7 +18,7 @@ STAGE = "extractor"
 class Extraction:
     """Wakes on `started`, or, where that has only an address, on `fetched`.
 
-    The media facts are stored last: where they are, the WAV and the peaks are too.
+    The media facts are stored last. Where they are, the WAV and the peaks should be too; what was lost is made anew.
     """
 
     def __init__(self, store: Store, engine: EnginePool) -> None:
@@ -36,7 +36,8 @@ class Extraction:
             cache_key(fact.owner, STAGE, digest, suffix) for suffix in ("wav", "peaks.json", "media.json")
         )
         cached_at = None
-        if (found := await self._store.record(facts_key, MediaFacts)) is not None:
+        found = await self._store.record(facts_key, MediaFacts)
+        if found is not None and await self._store.find(wav) and await self._store.find(peaks):
             media, cached_at = found[0], found[1].made_at
         else:
             media = await self._extract(fact.source, work, wav, peaks)

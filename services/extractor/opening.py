@@ -83,7 +83,7 @@ class Recording:
             return None
         track_s = _seconds(self.track.metadata.get("DURATION", ""))  # Matroska: the end of the track, not its length
         if track_s is not None:
-            return track_s
+            return track_s - (self.origin_s or 0.0)
         if self.track.duration and self.track.time_base:
             starts = self.track.start_time or 0
             return float((starts + self.track.duration) * self.track.time_base) - (self.origin_s or 0.0)

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 import nats
 import nats.errors
@@ -24,9 +24,10 @@ from nats.js.kv import KeyValue
 
 from chassis import telemetry
 from chassis.admission import Admission, Limits
-from chassis.broker import CONNECT_OPTIONS
+from chassis.broker import CONNECT_OPTIONS, saying_who_is_away
 from chassis.joblog import JobLog
 from chassis.settings import Connections, SettingsError, load
+from chassis.stopping import Stopped, unless_stopped
 from chassis.store import Store
 from chassis.subscriptions import Subscriptions
 from contracts import topology
@@ -73,13 +74,8 @@ from services.gateway.unread import closing_unread
 from services.gateway.uploads import Uploads
 from services.gateway.versions import Versions
 
-T = TypeVar("T")
 _WEBSOCKET_MESSAGE_BYTES = 64 << 10
 _PROVISION_POLL_S = 1.0
-
-
-class _Stopped(Exception):
-    """Told to stop before there was anything to stop."""
 
 
 async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
@@ -104,7 +100,7 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
             stopping.cancel()
             server.should_exit = True
             await serving
-    except _Stopped:
+    except Stopped:
         pass
     log.info("stopped")
 
@@ -130,13 +126,16 @@ async def _app(
         if feed is not None:
             feed.resume()
 
+    away = saying_who_is_away(connecting.nats_url)
+
     async def failed(error: Exception) -> None:
-        telemetry.logger(stage="gateway").warning("broker_error", error=repr(error))
-        if feed is not None and isinstance(error, nats.errors.SlowConsumerError):
+        if not isinstance(error, nats.errors.SlowConsumerError):
+            await away(error)
+        elif feed is not None:
             feed.lost()
             feed.resume()
 
-    client = await _unless_stopped(
+    client = await unless_stopped(
         nats.connect(
             connecting.nats_url,
             name="subtide-gateway",
@@ -148,7 +147,7 @@ async def _app(
         stop,
     )
     try:
-        bucket, upload_bucket, push_bucket = await _unless_stopped(_provisioned(client), stop)
+        bucket, upload_bucket, push_bucket = await unless_stopped(_provisioned(client), stop)
         joblog, admission, store = JobLog(client), Admission(bucket), Store(connecting.artifacts_url)
         feed = Feed(joblog)
         await feed.start(client)
@@ -162,7 +161,9 @@ async def _app(
             abandoned_s=numbers.abandoned_s,
             max_unfinished=settings.max_unfinished_uploads,
         )
-        pace = Pace(part_bytes=settings.upload_part_bytes, lease_s=settings.upload_lease_s)
+        pace = Pace(
+            part_bytes=settings.upload_part_bytes, lease_s=settings.upload_lease_s, at_once=settings.max_receiving
+        )
         receiving = Receiving(uploads, store, pace)
         owners, high_water = Commands(joblog, admission), HighWater()
         try:
@@ -314,15 +315,3 @@ async def _provisioned(client: Client) -> tuple[KeyValue, KeyValue, KeyValue]:
                 "waiting_for_provision", error=repr(error), hint="run `subtide provision`"
             )
             await asyncio.sleep(_PROVISION_POLL_S)
-
-
-async def _unless_stopped(waiting: Awaitable[T], stop: asyncio.Event) -> T:
-    """Wait for something that may never come. Raises _Stopped once told to stop."""
-    task = asyncio.ensure_future(waiting)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not task.done():
-        task.cancel()
-        raise _Stopped
-    return task.result()

@@ -17,7 +17,8 @@ from services.gateway.problems import Problem
 F = TypeVar("F", bound=facts.Fact)
 _SHARES_MAX = 100
 _SHARE_RUN = 1
-"""Shares belong to the job, not to a run of it: one run in their subject makes their numbers unique."""
+"""Shares belong to the job, not to a run of it: one run in their subject makes their numbers unique. A number is given
+out again once the log, whose messages age, has forgotten its share; its revocation may be younger."""
 
 
 class Minted(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class Commands:
             return
         if view.status.terminal:
             raise _over(view)
-        waits = view.status is Status.PENDING and await self._admission.cancel_waiting(view.job_id)
+        waits = view.status is Status.PENDING and await self._admission.cancel_waiting(view.job_id, view.run)
         if not waits and not running:
             raise Problem(409, "not_cancellable", "The job is running already; it is cancelled only with running=true.")
         if await self._joblog.append(_happened(facts.JobCancelled, view)) is None:
@@ -115,9 +116,17 @@ class Commands:
         """Make a share void; revoking it twice changes nothing. Raises Problem where there is no such share."""
         if not any(share.n == n for share in view.shares):
             raise Problem(404, "share_not_found", f"The job has no share {n}.")
-        await self._joblog.append(
-            facts.ShareRevoked(job_id=view.job_id, run=_SHARE_RUN, owner=view.owner, at=datetime.now(UTC), n=n)
-        )
+        run = _SHARE_RUN
+        while not await self._revoked(view, n, run):
+            run += 1  # the fact revoked an earlier share of this number: the log had forgotten that it was given out
+
+    async def _revoked(self, view: JobView, n: int, run: int) -> bool:
+        """Whether the share is void, once its revocation has been published, or was before."""
+        revoked = facts.ShareRevoked(job_id=view.job_id, run=run, owner=view.owner, at=datetime.now(UTC), n=n)
+        if await self._joblog.append(revoked) is not None:
+            return True
+        now = await self._joblog.view(view.job_id)
+        return now is None or not any(share.n == n and not share.revoked for share in now.shares)
 
 
 def listed(shares: list[Share]) -> list[ShareInfo]:

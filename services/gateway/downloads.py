@@ -22,6 +22,8 @@ CONTENT_TYPES = {
 }
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_SUFFIX = re.compile(r"\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,5}$")
+"""What ends the name of a recording: not every point in a title begins one."""
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\%]')
 
 
@@ -98,7 +100,7 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 def disposition(filename: str, name: str) -> str:
     """`attachment` with the upload's name and the format's suffix, for old and for new clients (RFC 6266)."""
-    stem = filename.rpartition(".")[0] or filename
+    stem = _SUFFIX.sub("", filename) or filename
     full = f"{stem}.{name}"
     plain = _NOT_PLAIN.sub("_", full)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(full, safe='')}"

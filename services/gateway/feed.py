@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from chassis import telemetry
 from chassis.joblog import JobLog, Recorded
-from contracts import facts, subjects, topology
+from contracts import subjects, topology
 from contracts.progress import LiveProgress
 
 _REREAD_RETRY_S = 1.0
@@ -103,10 +103,12 @@ class Feed:
 
     async def _on_fact(self, message: Msg) -> None:
         try:
-            job_id = subjects.parse(message.subject.removeprefix(f"{topology.LIVE}.")).job_id
+            subject = message.subject.removeprefix(f"{topology.LIVE}.")
+            job_id = subjects.parse(subject).job_id
             if job_id not in self._watchers:
                 return
-            recorded = Recorded(seq=int((message.headers or {})["Nats-Sequence"]), fact=facts.decode(message.data))
+            fact = subjects.fact_on(subject, message.data)
+            recorded = Recorded(seq=int((message.headers or {})["Nats-Sequence"]), fact=fact)
         except (ValueError, KeyError):
             return  # somebody else's message on our subject: the projector lists it
         for watcher in list(self._watchers[job_id]):

@@ -30,6 +30,12 @@ _HEADER_BYTES_MAX = 8 << 10
 _INVALID_FIELD = re.compile(r"`\$\.(\w+)`")
 _NAMES = tuple(msgspec.structs.asdict(Parameters()))
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
+_EXPECTED = (
+    ("Expected `str` matching regex", "This is no name of a model"),
+    ("Expected `int | null`", "A whole number is expected"),
+    ("Expected `int`,", "A whole number is expected"),
+    ("Expected `bool`", "Say true or false"),
+)
 _SWITCHES = frozenset(name for name, value in msgspec.structs.asdict(Parameters()).items() if isinstance(value, bool))
 _CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Parameters).items() if get_origin(kind) is Literal}
 
@@ -130,9 +136,17 @@ def parameters(given: Mapping[str, object]) -> Parameters:
         reason = str(error)
         found = _INVALID_FIELD.search(reason)
         field = found.group(1) if found else next((word for word in re.findall(r"\w+", reason) if word in _NAMES), None)
-        sentence = f"{field}: {_INVALID_FIELD.sub('', reason).removesuffix(' - at ')}" if found else reason
+        sentence = f"{field}: {_plainly(_INVALID_FIELD.sub('', reason).removesuffix(' - at '))}" if found else reason
         choices = f" There are: {', '.join(_CHOICES[field])}." if found and field in _CHOICES else ""
         raise Problem(400, "invalid_parameter", f"{sentence}.{choices}", field=field) from error
+
+
+def _plainly(reason: str) -> str:
+    """What msgspec says of a value, for who knows no types."""
+    for expected, plainly in _EXPECTED:
+        if reason.startswith(expected):
+            return plainly
+    return reason
 
 
 def empty_file() -> Problem:
@@ -145,6 +159,8 @@ def _value(name: str, value: object) -> object:
         return value
     if name in _SWITCHES:
         return _WORDS.get(value.strip().lower(), value.strip())
+    if name == "language":
+        return value.strip().lower()
     return value if value.strip() else ""
 
 

@@ -21,7 +21,7 @@ HEADER = "Idempotency-Key"
 FORM = "1 to 255 visible ASCII characters"
 HOLDS = (
     "A key holds for a day at least: as long as the job, retry, share or batch that was made with it is in the log "
-    "(`SUBTIDE_RETENTION_S` and a day: eight days), and for an upload, or a job that names one, as long as an upload "
+    "(`SUBTIDE_RETENTION_S` and 7 days: 14 days), and for an upload, or a job that names one, as long as an upload "
     "is kept (`SUBTIDE_ABANDONED_S`: a day). Where the operator has set no `SUBTIDE_GATEWAY_SECRET`, none outlives the "
     "gateway's process."
 )

@@ -11,14 +11,15 @@ from nats.aio.msg import Msg
 
 from chassis import telemetry
 from chassis.admission import Limits
-from chassis.broker import CONNECT_OPTIONS
+from chassis.broker import CONNECT_OPTIONS, saying_who_is_away
 from chassis.joblog import JobLog
 from chassis.service import Connected, serve_stage
 from chassis.settings import Connections, load
 from chassis.settle import Handler
+from chassis.stopping import Stopped, unless_stopped
 from chassis.store import Store
 from contracts import subjects, topology
-from services.janitor.handler import Burying, Expiring, Tidying, dead_letter
+from services.janitor.handler import Burying, Expiring, Tidying, dead_letter, due
 from services.janitor.reconcile import Reconciliation
 from services.janitor.removal import Removal
 from services.janitor.schedules import Schedules
@@ -34,9 +35,18 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
     limits = load(Limits, "SUBTIDE_", environ)
     connections = load(Connections, "", environ)
-    client = await nats.connect(connections.nats_url, name="subtide-janitor", **CONNECT_OPTIONS)
-    joblog = JobLog(client)
     store = Store(connections.artifacts_url)
+    connecting = nats.connect(
+        connections.nats_url,
+        name="subtide-janitor",
+        error_cb=saying_who_is_away(connections.nats_url),
+        **CONNECT_OPTIONS,
+    )
+    try:
+        client = await unless_stopped(connecting, stop)
+    except Stopped:
+        return
+    joblog = JobLog(client)
     schedules = Schedules(client)
     surveying = Surveying(client, joblog)
     removal = Removal(store, surveying, Coming(client), abandoned_s=numbers.abandoned_s)
@@ -65,7 +75,9 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
             group.create_task(
                 serve_stage(environ, stop, durable=topology.JANITOR, workers=settings.workers, build=tidying)
             )
-            group.create_task(serve_stage(environ, stop, durable=topology.RETENTION, workers=1, build=expiring))
+            group.create_task(
+                serve_stage(environ, stop, durable=topology.RETENTION, workers=1, build=expiring, decode=lambda _: due)
+            )
             group.create_task(
                 serve_stage(
                     environ,

@@ -1,6 +1,6 @@
 """What is of no use any more, and when it becomes so: pure functions of facts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -48,8 +48,8 @@ class Job(msgspec.Struct, kw_only=True):
     ended_at: datetime | None = None
     """When the last run ended."""
     expired: bool = False
-    sources: set[str] = set()
-    """Digests of what was uploaded."""
+    sources: dict[str, datetime] = {}
+    """Digests of what was uploaded or fetched, and since when the log tells of it."""
     keys: set[str] = set()
     """The stored files that its facts speak of, and those that lie beside them."""
     own: set[str] = set()
@@ -106,7 +106,7 @@ class Survey:
             folder = fetched_folder(fact.owner, fact.job_id)
             job.folder = folder if _is_of(fact.owner, folder) else None
         if isinstance(fact, facts.JobAccepted | facts.JobStarted | facts.SourceFetched) and fact.source is not None:
-            job.sources.add(fact.source.digest)
+            job.sources.setdefault(fact.source.digest, fact.at)
             job.notes.add(finished_key(fact.owner, fact.source.digest, fact.parameters))
         if isinstance(fact, facts.JobCompleted):
             job.keys |= job.notes
@@ -140,7 +140,7 @@ class Survey:
         for other in self.jobs.values():
             if other.owner == job.owner and not other.expired:
                 keys -= other.keys
-        if job.sources & self._wanted().get(job.owner, set()):
+        if job.sources.keys() & self._wanted().get(job.owner, {}):
             keys = {key for key in keys if key.startswith("uploads/") or key in job.own}
         return doors_first(keys)
 
@@ -149,15 +149,23 @@ class Survey:
         job = self.jobs.get(job_id)
         return job.folder if job is not None and job.expired else None
 
-    def abandoned(self, keys: Sequence[str]) -> list[str]:
-        """Those of some files that no unexpired job speaks of, doors first. A job that is fetched has its folder."""
+    def abandoned(self, made_at: Mapping[str, datetime]) -> list[str]:
+        """Those of some files that no unexpired job speaks of, doors first. A job that is fetched has its folder.
+
+        A result that may be of a recording that is worked on stays, too: a stage may have found it just now.
+        """
         wanted = self._wanted()
         folders = tuple(job.folder for job in self.jobs.values() if job.folder is not None and job.live)
         kept: set[str] = set()
         for job in self.jobs.values():
-            if not job.expired or job.sources & wanted.get(job.owner, set()):
+            if not job.expired or job.sources.keys() & wanted.get(job.owner, {}):
                 kept |= job.keys
-        return doors_first({key for key in keys if key not in kept and not key.startswith(folders)})
+        since = {owner: min(known.values()) for owner, known in wanted.items() if known}
+        for key, made in made_at.items():
+            kind, owner, *_ = key.split("/")
+            if kind == "cache" and owner in since and made >= since[owner]:
+                kept.add(key)
+        return doors_first({key for key in made_at if key not in kept and not key.startswith(folders)})
 
     def _add_batch(self, seq: int, batch: facts.BatchAccepted) -> None:
         """Its files are spoken of from here on, though the jobs come later."""
@@ -167,12 +175,18 @@ class Survey:
             if item.source is not None:
                 job.keys |= {key for key in part_keys(item.source) if _is_of(batch.owner, key)}
 
-    def _wanted(self) -> dict[str, set[str]]:
-        """Digests of the recordings of each owner that are worked on: results of the same ones may be used soon."""
-        wanted: dict[str, set[str]] = {}
+    def _wanted(self) -> dict[str, dict[str, datetime]]:
+        """Digests of the recordings of each owner that are worked on: results of the same ones may be used soon. With
+        each, since when the log tells of it, in whichever job: no result of it is older.
+        """
+        wanted: dict[str, dict[str, datetime]] = {}
         for job in self.jobs.values():
             if job.live:
-                wanted.setdefault(job.owner, set()).update(job.sources)
+                wanted.setdefault(job.owner, {}).update(job.sources)
+        for job in self.jobs.values():
+            known = wanted.get(job.owner, {})
+            for digest in known.keys() & job.sources:
+                known[digest] = min(known[digest], job.sources[digest])
         return wanted
 
 

@@ -10,7 +10,7 @@ import msgspec
 from chassis.joblog import JobLog
 from chassis.settle import Decode, Work
 from chassis.store import Store
-from contracts import consequences, facts, topology
+from contracts import consequences, facts, subjects, topology
 from contracts.failures import FailureCode
 from services.janitor.engine import Job, expiry, may_expire, useless_uploads
 from services.janitor.owed import owed
@@ -61,6 +61,11 @@ class Expiring:
         return [fact]
 
 
+async def due(_: str, body: bytes) -> facts.AnyFact:
+    """The fact whose time has come; it is not on a subject of its own yet."""
+    return facts.decode(body)
+
+
 class Burying:
     """Wakes on a message that was delivered too often, whichever worker it killed each time."""
 
@@ -98,12 +103,12 @@ class _Advisory(msgspec.Struct, frozen=True, kw_only=True):
 def dead_letter(joblog: JobLog) -> Decode:
     """The fact that an advisory is about."""
 
-    async def decode(body: bytes) -> facts.AnyFact:
+    async def decode(_: str, body: bytes) -> facts.AnyFact:
         seq = msgspec.json.decode(body, type=_Advisory).stream_seq
         entries = await joblog.read(seq, 1)
         if not entries or entries[0].seq != seq:
             raise ValueError(f"message {seq} has left the log")
-        return facts.decode(entries[0].body)
+        return subjects.fact_on(entries[0].subject, entries[0].body)
 
     return decode
 

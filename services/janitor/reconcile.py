@@ -203,6 +203,6 @@ def _said(history: Sequence[Entry]) -> list[Said]:
     """What is known of a job, in log order; a fact that came `again` keeps its place."""
     said: dict[str, Said] = {}
     for entry in history:
-        with suppress(msgspec.MsgspecError):
-            said[entry.subject] = Said(facts.decode(entry.body), entry.seq)
+        with suppress(ValueError):
+            said[entry.subject] = Said(subjects.fact_on(entry.subject, entry.body), entry.seq)
     return list(said.values())

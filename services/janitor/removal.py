@@ -5,7 +5,7 @@ twice is deleting. The doors go first (`engine.is_door`) and the log is asked ag
 through a door has a job that the log tells of by then.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from chassis import telemetry
@@ -48,7 +48,7 @@ class Removal:
         if not await self._surveying.log_is_older_than(before):
             return 0
         old = {
-            file.key
+            file.key: file.made_at
             for prefix in ("uploads/", "cache/", "edits/")
             async for file in self._store.list(prefix)
             if file.made_at < before
@@ -56,7 +56,7 @@ class Removal:
         swept = 0
         candidates = await self._abandoned(old)
         for start in range(0, len(candidates), _BATCH):
-            batch = candidates[start : start + _BATCH]
+            batch = {key: old[key] for key in candidates[start : start + _BATCH]}
             for key in await self._abandoned(batch):
                 await self._store.delete(key)
                 log.info("abandoned_file_deleted", key=key)
@@ -66,8 +66,8 @@ class Removal:
             log.info("leftover_deleted", name=path.name)
         return swept + len(leftovers)
 
-    async def _abandoned(self, keys: Collection[str]) -> list[str]:
+    async def _abandoned(self, made_at: Mapping[str, datetime]) -> list[str]:
         """Uploads are asked for before the log: of one that is gone by now, the log has the job, or there is none."""
         folders = await self._coming.folders()
-        idle = [key for key in keys if key.rpartition("/")[0] not in folders]
+        idle = {key: made for key, made in made_at.items() if key.rpartition("/")[0] not in folders}
         return (await self._surveying.now()).abandoned(idle)

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from chassis import buckets
 from chassis.joblog import JobLog
-from contracts import facts, topology
+from contracts import subjects, topology
 from contracts.artifacts import staging_folder
 from contracts.uploads import EVERY, Upload
 from services.janitor.engine import Survey
@@ -58,8 +58,8 @@ class Surveying:
             while entries := await self._joblog.read(self._seq + 1, _BATCH):
                 for entry in entries:
                     try:
-                        self._survey.add(entry.seq, facts.decode(entry.body))
-                    except msgspec.MsgspecError:
+                        self._survey.add(entry.seq, subjects.fact_on(entry.subject, entry.body))
+                    except ValueError:
                         continue  # the projector lists it
                 self._seq = entries[-1].seq
             self._survey.forget(info.state.first_seq)

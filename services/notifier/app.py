@@ -30,6 +30,6 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
 
     async def build(connected: Connected, stack: AsyncExitStack) -> Handler:
         subscriptions = Subscriptions(connected.js, await connected.bucket(topology.NOTIFICATIONS))
-        return Notifying(subscriptions, pusher, retries=numbers.retries)
+        return Notifying(subscriptions, connected.joblog, pusher, retries=numbers.retries)
 
     await serve_stage(environ, stop, durable=topology.NOTIFIER, workers=settings.workers, build=build)

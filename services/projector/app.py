@@ -9,9 +9,10 @@ import nats
 import nats.errors
 
 from chassis import telemetry
-from chassis.broker import CONNECT_OPTIONS
+from chassis.broker import CONNECT_OPTIONS, saying_who_is_away
 from chassis.joblog import JobLog
 from chassis.settings import Connections, load
+from chassis.stopping import Stopped, unless_stopped
 from contracts import topology
 from services.projector import engine
 from services.projector.handler import Projection, catch_up, heal, log_state
@@ -29,23 +30,14 @@ _FAILURES = (
     engine.Unreadable,
 )
 
-_CANCEL_AGAIN_S = 0.5
-
 
 async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
     """Project the log until told to stop."""
     settings = load(Settings, "SUBTIDE_PROJECTOR_", environ)
     numbers = load(topology.Numbers, "SUBTIDE_", environ)
     connections = load(Connections, "", environ)
-    following = asyncio.ensure_future(_follow_for_ever(settings, numbers, connections))
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    while not following.done():
-        following.cancel()  # which asyncio.wait_for, under the broker's client, loses now and then (cpython#86296)
-        await asyncio.wait({following}, timeout=_CANCEL_AGAIN_S)
-    with suppress(asyncio.CancelledError):
-        following.result()
+    with suppress(Stopped):
+        await unless_stopped(_follow_for_ever(settings, numbers, connections), stop)
 
 
 async def _follow_for_ever(settings: Settings, numbers: topology.Numbers, connections: Connections) -> None:
@@ -55,7 +47,12 @@ async def _follow_for_ever(settings: Settings, numbers: topology.Numbers, connec
     async def heard(_: object) -> None:
         news.set()
 
-    client = await nats.connect(connections.nats_url, name="subtide-projector", **CONNECT_OPTIONS)
+    client = await nats.connect(
+        connections.nats_url,
+        name="subtide-projector",
+        error_cb=saying_who_is_away(connections.nats_url),
+        **CONNECT_OPTIONS,
+    )
     joblog = JobLog(client)
     try:
         await client.subscribe(f"{topology.LIVE}.job.>", cb=heard)

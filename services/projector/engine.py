@@ -3,16 +3,12 @@
 Knows neither NATS nor Postgres.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from contracts import facts, progress, subjects
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_INTEGER_MAX = 2**31 - 1
 
 
 class OutOfOrder(Exception):
@@ -88,8 +84,8 @@ def readable(messages: Sequence[Message]) -> tuple[list[tuple[int, facts.AnyFact
     unknown: list[Unknown] = []
     for message in messages:
         try:
-            known.append((message.seq, _fact(message)))
-        except (ValueError, OverflowError) as error:  # msgspec's errors are ValueErrors
+            known.append((message.seq, subjects.fact_on(message.subject, message.body)))
+        except ValueError as error:  # msgspec's errors are ValueErrors
             unknown.append(Unknown(message=message, reason=str(error)))
     return known, unknown
 
@@ -176,22 +172,6 @@ def heal(stored: Row, history: Sequence[Message], watermark: int) -> Healing | N
     if right == stored:
         return None
     return Healing(job_id=stored.job_id, row=right, expired=changes.expired.get(stored.job_id))
-
-
-def _fact(message: Message) -> facts.AnyFact:
-    """The fact in a message. Raises ValueError or OverflowError where there is none that a table could hold."""
-    fact = facts.decode(message.body)
-    if subjects.of(fact) != message.subject:
-        raise ValueError("the fact does not belong on its subject")
-    numbers = [fact.run, fact.n if isinstance(fact, facts.NumberedFact) else 0]
-    if not all(0 <= number <= _INTEGER_MAX for number in numbers):
-        raise ValueError("a number is out of range")
-    if fact.at.tzinfo is None:
-        raise ValueError("the time has no zone")
-    fact.at.astimezone(UTC)  # OverflowError where there is no such time
-    if isinstance(fact, facts.JobAccepted | facts.ShareMinted) and not _SHA256.fullmatch(fact.token_sha256):
-        raise ValueError("the token is not a SHA-256")
-    return fact
 
 
 def _folded(before: progress.JobView | None, fact: facts.AnyFact, seq: int) -> progress.JobView | None:

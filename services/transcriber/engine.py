@@ -18,6 +18,7 @@ import numpy as np
 from faster_whisper.vad import get_vad_model
 from numpy.typing import NDArray
 
+from chassis.models import manifest
 from contracts.failures import FailureCode, Permanent, Retryable
 from contracts.transcript import Chunk, Region, Segment, Word
 from services.transcriber import language as languages
@@ -188,7 +189,7 @@ class Transcriber:
         folder = self._folder(model)
         for name in _MODEL_FILES:
             if not (folder / name).is_file():
-                raise Permanent(FailureCode.MODEL_MISSING, f"{folder / name} is not there")
+                raise _not_installed(model, folder / name)
         while len(self._loaded) >= MODELS_KEPT:
             self._loaded.popitem(last=False)
         try:
@@ -199,6 +200,16 @@ class Transcriber:
         except RuntimeError as error:
             raise Permanent(FailureCode.MODEL_MISSING, f"{folder} cannot be loaded: {error}") from error
         return self._loaded[model]
+
+
+def _not_installed(model: str, path: Path) -> Permanent:
+    try:
+        name = manifest().model(model).name
+    except Permanent as error:
+        return Permanent(FailureCode.MODEL_UNKNOWN, error.detail, told=f"There is no model {model}.")
+    return Permanent(
+        FailureCode.MODEL_MISSING, f"{path} is not there", told=f"`subtide models pull {name}` installs it."
+    )
 
 
 def _regions(audio: wave.Wave_read, report: Report) -> list[Region]:

@@ -27,16 +27,6 @@ from contracts.projection import SCHEMA
 from services.gateway.app import serve as serve_gateway
 
 _NO_STORE = 10049
-_STREAMS = (
-    topology.JOBS,
-    topology.PROGRESS,
-    topology.DEAD,
-    topology.SCHEDULES,
-    f"KV_{topology.ADMISSION}",
-    f"KV_{topology.HANDBACKS}",
-    f"KV_{topology.UPLOADS}",
-    f"KV_{topology.NOTIFICATIONS}",
-)
 
 
 async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
@@ -173,7 +163,7 @@ async def gateway(environ: dict[str, str]) -> AsyncIterator[Gateway]:
 async def reset(client: Client, numbers: topology.Numbers) -> None:
     """An empty topology."""
     js = client.jetstream()
-    for stream in _STREAMS:
+    for stream in topology.STREAMS:
         try:
             await js.delete_stream(stream)
         except NotFoundError:

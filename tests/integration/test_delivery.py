@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
@@ -186,7 +187,19 @@ async def test_what_nobody_wants_any_more_is_dropped(
     assert await names_of(joblog, "engine-cancelled") == ["started"]
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"{}", b'{"fact":"invented-later","v":9}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xfe",
+        b"{}",
+        b'{"fact":"invented-later","v":9}',
+        facts.encode(started("elsewhere")),
+        facts.encode(msgspec.structs.replace(started("poison"), job_id="not a token!")),
+        facts.encode(msgspec.structs.replace(started("poison"), at=datetime(2026, 1, 1))),  # noqa: DTZ001 - no zone
+        facts.encode(msgspec.structs.replace(started("poison"), at=datetime.min.replace(tzinfo=UTC))),
+        facts.encode(msgspec.structs.replace(started("poison"), run=2**40)),
+    ],
+)
 async def test_poison_stops_nothing(client: Client, joblog: JobLog, stage_environ: dict[str, str], body: bytes) -> None:
     script = Script(None)
     await client.jetstream().publish("job.started.anon.poison.1", body)
@@ -194,6 +207,41 @@ async def test_poison_stops_nothing(client: Client, joblog: JobLog, stage_enviro
     async with stage(stage_environ, script):
         await until(lambda: nothing_pending(client))
     assert script.calls == [("after", 1)]
+
+
+async def test_a_broker_that_is_away_again_and_again_is_no_try(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str]
+) -> None:
+    script = Script(*[nats.errors.TimeoutError()] * 6, None)
+    await joblog.append(started("a"))
+    async with stage(stage_environ, script):
+        await until(lambda: nothing_pending(client), 30)
+    assert await names_of(joblog, "a") == ["started", "diarized"]
+    assert len(script.calls) == 7
+
+
+async def test_what_the_broker_refuses_for_good_ends_in_a_failure(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str]
+) -> None:
+    await joblog.append(started("a"))
+    async with stage(stage_environ, Script(nats.errors.MaxPayloadError())):
+        await until(lambda: nothing_pending(client))
+    assert await names_of(joblog, "a") == ["started", "failed"]
+
+
+async def test_a_bucket_that_is_deleted_is_made_again_and_fails_no_job(
+    client: Client, joblog: JobLog, stage_environ: dict[str, str]
+) -> None:
+    script = Script(None, Retryable(FailureCode.STORE_FULL), None)  # whose hand-back needs the bucket
+    async with stage(stage_environ, script):
+        await joblog.append(started("before"))
+        await until(lambda: nothing_pending(client), 30)
+        await client.jetstream().delete_key_value(topology.HANDBACKS)
+        await client.jetstream().delete_key_value(topology.ADMISSION)
+        await joblog.append(started("a"))
+        await until(lambda: nothing_pending(client), 30)
+    assert await names_of(joblog, "a") == ["started", "diarized"]
+    await client.jetstream().key_value(topology.ADMISSION)
 
 
 async def test_a_heartbeat_keeps_a_message_longer_than_ack_wait(

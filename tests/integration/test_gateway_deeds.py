@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from nats.aio.client import Client
 
 from chassis.joblog import JobLog
-from contracts import facts
+from contracts import facts, topology
 from tests.integration.conftest import Gateway, running_gateway
 from tests.integration.stages import Stages
 
@@ -61,6 +62,27 @@ async def test_a_share_that_was_revoked_does_not_come_back_by_its_key(gateway: G
     assert share["share_token"] not in again.text
     assert len(await of_kind(joblog, job, facts.ShareMinted)) == 1
     assert (await ask(gateway, job, "share", "new")).json()["share_id"] == 2
+
+
+async def test_a_share_whose_number_was_given_out_before_is_revoked_all_the_same(
+    gateway: Gateway, joblog: JobLog, client: Client
+) -> None:
+    # given a share that was revoked, of which the log has forgotten that it was minted, but not that it was revoked
+    job = await gateway.submit()
+    assert (await ask(gateway, job, "share")).json()["share_id"] == 1
+    assert (await ask(gateway, job, "share/1", None, "DELETE")).status_code == 204
+    [minted] = [one.seq for one in await joblog.facts_of(job["job_id"], facts.ShareMinted)]
+    await client.jetstream().delete_msg(topology.JOBS, minted)
+    # when its number is given out once more, and that share is revoked
+    share = (await ask(gateway, job, "share", "other")).json()
+    assert share["share_id"] == 1
+    at = f"/api/jobs/{job['job_id']}"
+    assert (await gateway.http.get(at, params={"token": share["share_token"]})).status_code == 200
+    for _ in range(2):
+        assert (await ask(gateway, job, "share/1", None, "DELETE")).status_code == 204
+    # then its token opens nothing
+    assert (await gateway.http.get(at, params={"token": share["share_token"]})).status_code == 404
+    assert len(await of_kind(joblog, job, facts.ShareRevoked)) == 2
 
 
 async def test_shares_asked_for_at_once_are_one_for_each_key(environ: dict[str, str], joblog: JobLog) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -273,6 +273,33 @@ async def test_the_sweep_deletes_what_is_old_and_nobody_speaks_of(
     # then those are gone, and no others
     assert await stored(store) == sorted([*keys, "uploads/anon/coming"])
     assert (old.exists(), young.exists(), part.exists()) == (False, True, False)
+
+
+async def test_the_sweep_spares_a_result_that_a_job_may_just_have_found(
+    client: Client, joblog: JobLog, store: Store, janitor_environ: dict[str, str], tmp_path: Path
+) -> None:
+    # given a chunk of a job that was cancelled before it could say so, and another job of the same recording
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    cancelled, again = Run("a", at=long_ago), Run("b")
+    await say(joblog, cancelled.accepted, cancelled.started, cancelled.cancelled, again.accepted)
+    unsaid, broken_off = "cache/anon/transcriber/unsaid.segments.json", "uploads/anon/broken-off"
+    for key in (unsaid, broken_off):
+        await store.put(key, b"x")
+        age(tmp_path / "artifacts" / key, 86400)
+    numbers = {"SUBTIDE_RETENTION_S": "864000", "SUBTIDE_ABANDONED_S": "1", "SUBTIDE_RECONCILE_S": "3600"}
+    async with janitor(janitor_environ | numbers):
+        # when it is swept as long as that job may find it
+        await until(lambda: _swept(client, store, broken_off))
+        assert await stored(store) == [unsaid]
+        # and once it has ended
+        await say(joblog, again.cancelled)
+        await until(lambda: _swept(client, store, unsaid))
+
+
+async def _swept(client: Client, store: Store, key: str) -> bool:
+    with suppress(nats.errors.Error, LookupError):
+        await reconcile(client)
+    return await _lacks(store, key)
 
 
 async def test_parts_of_a_living_upload_stay_however_old_they_are(

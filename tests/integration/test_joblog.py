@@ -129,3 +129,16 @@ async def test_the_log_knows_a_job_of_which_it_has_anything(joblog: JobLog) -> N
     await joblog.append(started())
     assert await joblog.knows("a")
     assert not await joblog.knows("nobody")
+
+
+async def test_a_job_of_more_facts_than_the_server_answers_of_at_once_goes_on(joblog: JobLog) -> None:
+    for run in range(1, 1101):
+        await joblog.append(started(run))
+    assert len(await joblog.facts_of("a")) == 1100
+    assert len(await joblog.facts_of("a", facts.JobStarted)) == 1100
+    assert await joblog.facts_of("a", facts.JobAccepted) == []
+    assert await joblog.append(cancelled(1100)) is not None
+    assert await joblog.append(failed(1100)) is None
+    expired = facts.JobExpired(job_id="a", run=1100, owner="anon", at=now())
+    assert await joblog.append(expired) is not None
+    assert len(await joblog.facts_of("a")) == 1102

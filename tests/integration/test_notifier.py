@@ -14,11 +14,13 @@ from typing import Any
 import httpcore
 import httpx
 import pytest
+from nats.aio.client import Client
 
 from chassis.joblog import JobLog
 from chassis.store import Store
-from contracts import topology
+from contracts import facts, topology
 from contracts.addresses import Rules
+from contracts.failures import FailureCode
 from contracts.notifications import ENDPOINT_MAX, SUBSCRIPTIONS_MAX, Notification, Subscription, topic
 from services.notifier import keys
 from services.notifier.app import serve
@@ -233,6 +235,69 @@ async def test_a_notifier_that_is_killed_tells_after_its_restart(
     async with notifier(notifying):
         await until(lambda: len(service.pushed) == 2)
     assert browser.read(service.pushed[1])["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("waited_before", [True, False])
+async def test_the_late_end_of_a_run_that_was_retried_tells_nobody(
+    gateway: Gateway, client: Client, joblog: JobLog, store: Store, notifying: dict[str, str], service: PushService,
+    waited_before: bool,
+) -> None:  # fmt: skip
+    # given a run whose end nobody has heard of yet, and a retry that a browser waits for
+    browser = Browser(service.url)
+    job = await gateway.submit()
+    first = Stages(joblog, job["job_id"])
+    await first.start()
+    if waited_before:
+        assert (await subscribe(gateway, job, browser.subscription)).status_code == 204
+    failed = facts.JobFailed(**first.of_job, code=FailureCode.INTERNAL, stage="exporter", reference="r", attempts=4)
+    await joblog.append(failed)
+    headers = {"Authorization": f"Bearer {job['access_token']}"}
+    assert (await gateway.http.post(f"/api/jobs/{job['job_id']}/retry", headers=headers)).status_code == 202
+    if not waited_before:
+        assert (await subscribe(gateway, job, browser.subscription)).status_code == 204
+    async with notifier(notifying):
+        # when it is heard of at last, more than once
+        await joblog.again(failed)
+        await until(lambda: _idle(client))
+        assert service.pushed == []
+        # then the browser is told of the end of the second run, and of that alone
+        second = Stages(joblog, job["job_id"], run=2)
+        await second.start()
+        await second.complete(store)
+        await until(lambda: service.pushed)
+        await asyncio.sleep(0.3)
+    assert [browser.read(one)["outcome"] for one in service.pushed] == ["completed"]
+
+
+async def test_who_waits_for_a_retry_is_not_used_up_by_what_is_told_of_the_run_before(
+    gateway: Gateway, client: Client, joblog: JobLog, store: Store, notifying: dict[str, str], service: PushService
+) -> None:
+    # given a push service that takes its time over the end of a run
+    browser = Browser(service.url)
+    job, first = await begun(gateway, joblog, browser)
+    service.answering.clear()
+    async with notifier(notifying):
+        await joblog.append(
+            facts.JobFailed(**first.of_job, code=FailureCode.INTERNAL, stage="exporter", reference="r", attempts=4)
+        )
+        await until(lambda: service.pushed)
+        # when the job is retried meanwhile, and the same browser waits for that
+        headers = {"Authorization": f"Bearer {job['access_token']}"}
+        assert (await gateway.http.post(f"/api/jobs/{job['job_id']}/retry", headers=headers)).status_code == 202
+        assert (await subscribe(gateway, job, browser.subscription)).status_code == 204
+        service.answering.set()
+        await until(lambda: _idle(client))
+        second = Stages(joblog, job["job_id"], run=2)
+        await second.start()
+        await second.complete(store)
+        await until(lambda: len(service.pushed) == 2)
+    # then it is told of both
+    assert [browser.read(one)["outcome"] for one in service.pushed] == ["failed", "completed"]
+
+
+async def _idle(client: Client) -> bool:
+    info = await client.jetstream().consumer_info(topology.JOBS, topology.NOTIFIER.name)
+    return not info.num_ack_pending and not info.num_pending and info.delivered.consumer_seq > 0
 
 
 async def test_a_job_that_is_over_has_nothing_left_to_tell(

@@ -12,16 +12,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import nats
+import nats.errors
 import psutil
 import pytest
 
 from cli.errors import CliError
+from cli.standalone import supervisor
 from cli.standalone.folder import DataFolder, Running, read_running
 from cli.standalone.launch import end, launch
 from cli.standalone.nats import NatsServer
@@ -307,6 +310,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from cli.standalone.folder import DataFolder
 from cli.standalone.stack import servers
+from cli.standalone import supervisor
 from cli.standalone.supervisor import Child, Supervisor
 async def main():
     folder = DataFolder(Path({str(folder.root)!r}))
@@ -451,3 +455,55 @@ def _runs(python: Path, user: pwd.struct_passwd, folder: Path = Path("/")) -> bo
     except OSError:
         return False
     return asked.returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 48 MB that may be filled without harm."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "subtide-test", disk]
+    mounted = subprocess.run(mount, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here, which needs root: {mounted.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=False, capture_output=True)
+
+
+async def test_a_broker_whose_disk_was_full_takes_messages_again_by_itself(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_LOOK_S", 0.2)
+    monkeypatch.setattr(supervisor, "_SICK_S", 1.0)
+    broker = NatsServer(small_disk / "nats", log=tmp_path / "nats.log")
+    async with Supervisor(logs=tmp_path) as keeper:
+        await keeper.start(broker)
+        options = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.1, "error_cb": _expected}
+        client = await nats.connect(broker.url, **options)
+        js = client.jetstream(timeout=1)
+        await js.add_stream(name="S", subjects=["s.>"])
+        await js.publish("s.before", b"x")
+        # given a disk on which nothing can be written any more
+        with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(b"\0" * 4096)
+        with pytest.raises(nats.errors.Error):
+            await js.publish("s.full", b"x" * 500_000)
+        # when there is room again, then it takes messages, and has the old ones
+        (small_disk / "filler").unlink()
+
+        async def taken() -> bool:
+            with suppress(nats.errors.Error, OSError):
+                await js.publish("s.after", b"x" * 500_000)
+                return True
+            return False
+
+        async with asyncio.timeout(30):
+            while not await taken():  # noqa: ASYNC110 - a broker is no event
+                await asyncio.sleep(0.1)
+        assert (await js.get_last_msg("S", "s.before")).data == b"x"
+        await client.close()
+
+
+async def _expected(_: Exception) -> None:
+    """That the broker is away is what we wanted."""

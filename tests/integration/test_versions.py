@@ -323,7 +323,7 @@ async def test_a_version_that_cannot_be_exported_says_so_and_the_one_before_stay
     assert (shown["status"], shown["version"], shown["error_code"]) == ("completed", 0, None)
     (said,) = await job.said(facts.VersionExported)
     assert isinstance(said, facts.VersionExported)
-    assert said.failed is FailureCode.SOURCE_MISSING
+    assert said.failed is FailureCode.ARTIFACT_MISSING
     # and it is the version before that is corrected next
     assert (await job.correct(1, words={0: "Hey"})).json()["version"] == 0
     assert await job.corrected(0, words={0: "Hello"}) == 2

@@ -127,7 +127,7 @@ async def test_no_token_is_found_anywhere_afterwards() -> None:
         assert _found_in_files(secrets, on.folder) == []
         assert _found([ADDRESS_SECRET], [*heard.answers, *logs]) == []
         log = gateway_log.log.read_text()
-        for said in ("request_crashed", "broker_error", '"status": 503', '"status": 413', '"path": "/ws"'):
+        for said in ("request_crashed", "waiting_for_broker", '"status": 503', '"status": 413', '"path": "/ws"'):
             assert said in log, "what was to be looked at did not happen"
 
 

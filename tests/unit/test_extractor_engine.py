@@ -112,6 +112,14 @@ def test_sound_that_begins_after_the_picture_stays_in_step_with_it(tmp_path: Pat
     assert loudness(samples[int(1.6 * RATE) : int(3.4 * RATE)]) > 0.1
 
 
+@pytest.mark.parametrize(("name", "form"), [("clock.mkv", "matroska"), ("clock.mp4", "mp4"), ("clock.ts", "mpegts")])
+def test_a_recording_whose_clock_starts_late_is_whole(tmp_path: Path, name: str, form: str) -> None:
+    media, _ = extract(record(tmp_path / name, [Sound(seconds=10, starts_s=8)], form=form))
+
+    assert media.duration_s == pytest.approx(10, abs=0.1)
+    assert media.warnings == []
+
+
 @pytest.mark.parametrize(("name", "form"), [("hole.mkv", "matroska"), ("hole.mp4", "mp4")])
 def test_a_hole_in_the_sound_is_silence_of_its_length(tmp_path: Path, name: str, form: str) -> None:
     source = record(tmp_path / name, [Sound(seconds=6, hole=(2, 4))], form=form, picture_s=6)

@@ -1,5 +1,6 @@
 """What may be deleted, and when a job expires."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -19,6 +20,11 @@ def survey(*lives: list[facts.AnyFact]) -> Survey:
     for seq, fact in enumerate([fact for life in lives for fact in life], start=1):
         made.add(seq, fact)
     return made
+
+
+def old(keys: Iterable[str]) -> dict[str, datetime]:
+    """Files, of long before any job."""
+    return dict.fromkeys(keys, NOW - timedelta(days=1))
 
 
 def whole(run: Run) -> list[facts.AnyFact]:
@@ -69,9 +75,9 @@ def test_while_the_same_recording_is_worked_on_results_are_kept() -> None:
     first, second = Run("a"), Run("b")
     known = survey([*whole(first), first.expired], [second.accepted])
     assert known.removable("a") == ["uploads/anon/a"]
-    assert known.abandoned(["cache/anon/extractor/a.wav"]) == []
+    assert known.abandoned(old(["cache/anon/extractor/a.wav"])) == []
     known.add(99, second.failed())
-    assert known.abandoned(["cache/anon/extractor/a.wav"]) == ["cache/anon/extractor/a.wav"]
+    assert known.abandoned(old(["cache/anon/extractor/a.wav"])) == ["cache/anon/extractor/a.wav"]
 
 
 def test_what_is_fetched_for_a_job_is_kept_while_it_is_fetched_and_goes_with_it() -> None:
@@ -79,10 +85,10 @@ def test_what_is_fetched_for_a_job_is_kept_while_it_is_fetched_and_goes_with_it(
     folder = "uploads/anon/a.fetched/"
     begun, stale, foreign = folder + "a/00000", folder + "b/00000", "uploads/anon/ab.fetched/a/00000"
     known = survey([run.accepted, run.started])
-    assert known.abandoned([begun, stale, foreign]) == [foreign]
+    assert known.abandoned(old([begun, stale, foreign])) == [foreign]
 
     known = survey(whole(run))
-    assert known.abandoned([folder + "note.json", begun, folder + "a/00001", stale]) == [stale]
+    assert known.abandoned(old([folder + "note.json", begun, folder + "a/00001", stale])) == [stale]
 
     known.add(99, run.expired)
     removable = known.removable("a")
@@ -141,11 +147,29 @@ def test_files_that_nobody_speaks_of_are_abandoned() -> None:
         "cache/anon/extractor/z.wav",
         "cache/anon/extractor/z.media.json",
     ]
-    assert survey([Run("a").accepted]).abandoned(keys) == [
+    assert survey([Run("a").accepted]).abandoned(old(keys)) == [
         "cache/anon/extractor/z.media.json",
         "cache/anon/extractor/z.wav",
         "uploads/anon/broken-off",
     ]
+
+
+def test_a_result_that_nobody_spoke_of_stays_while_its_recording_may_be_worked_on() -> None:
+    # given a job that crashed over a chunk, and a later one of the same recording; others of the owner and of somebody
+    first, second = Run("a", at=NOW), Run("b", at=NOW + timedelta(days=3))
+    known = survey([first.accepted, first.started, first.failed(), first.expired], [second.accepted])
+    known.add(90, Run("c", content="c", at=NOW - timedelta(days=9)).accepted)
+    known.add(91, Run("c", content="c", at=NOW - timedelta(days=9)).cancelled)
+    made_at = {
+        "cache/anon/transcriber/of-the-first-job.json": NOW + timedelta(hours=1),
+        "cache/anon/transcriber/older-than-it.json": NOW - timedelta(hours=1),
+        "cache/somebody/transcriber/of-another-owner.json": NOW + timedelta(hours=1),
+        "uploads/anon/broken-off": NOW + timedelta(hours=1),
+    }
+    # then what may be of that recording is kept until the job has ended
+    assert known.abandoned(made_at) == sorted(made_at)[1:]
+    known.add(99, second.completed)
+    assert known.abandoned(made_at) == sorted(made_at)
 
 
 def test_an_upload_is_no_door_whatever_it_is_called() -> None:
@@ -185,13 +209,15 @@ def test_only_the_upload_of_a_hopeless_job_is_useless() -> None:
     run = Run("a")
     assert useless_uploads([run.accepted, run.failed(FailureCode.NO_AUDIO)]) == ["uploads/anon/a"]
     assert useless_uploads([run.accepted, run.failed(FailureCode.STORE_FULL)]) == []
+    assert useless_uploads([run.accepted, run.failed(FailureCode.ARTIFACT_MISSING)]) == []
+    assert useless_uploads([run.accepted, run.failed(FailureCode.SOURCE_MISSING)]) == ["uploads/anon/a"]
 
 
 def test_corrections_are_kept_with_their_job_and_go_with_it() -> None:
     run, equal = Run("a"), Run("b")
     files = {"edits/anon/a/1.json", "cache/anon/exporter/a.1.srt", "cache/anon/exporter/a.1.vtt"}
     known = survey([*whole(run), run.edited(1), run.exported(1)])
-    assert known.abandoned(sorted(files)) == []
+    assert known.abandoned(old(sorted(files))) == []
     # and at once, though the results of the same recording may be used by another job that runs
     for seq, fact in enumerate([run.expired, equal.accepted, equal.started], start=90):
         known.add(seq, fact)
@@ -202,7 +228,7 @@ def test_corrections_are_kept_with_their_job_and_go_with_it() -> None:
 def test_a_correction_after_the_end_of_its_job_is_swept() -> None:
     run = Run("a")
     known = survey([*whole(run), run.expired, run.edited(1)])
-    assert known.abandoned(["edits/anon/a/1.json"]) == ["edits/anon/a/1.json"]
+    assert known.abandoned(old(["edits/anon/a/1.json"])) == ["edits/anon/a/1.json"]
     assert not known.jobs["a"].unexported
 
 

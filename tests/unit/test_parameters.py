@@ -59,3 +59,7 @@ def test_the_note_of_a_finished_job_is_found_where_it_was_before_there_were_pres
     digest = recipe_digest("job", "", before, ["d" * 64])
 
     assert finished_key("anon", "d" * 64, Parameters()) == cache_key("anon", "job", digest, "json")
+
+
+def test_a_model_has_one_name() -> None:
+    assert Parameters(model="whisper-small") == Parameters(model="small")

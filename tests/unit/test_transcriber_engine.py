@@ -148,12 +148,18 @@ def test_sound_that_ends_before_its_chunk_does_not_break_it(transcriber: Transcr
     assert transcriber.transcribe("base", b"", chunk, language="en") == []
 
 
-def test_a_model_that_is_not_installed_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "code", "told"),
+    [
+        ("base.en", FailureCode.MODEL_MISSING, "`subtide models pull whisper-base.en` installs it."),
+        ("huge", FailureCode.MODEL_UNKNOWN, "There is no model huge."),
+    ],
+)
+def test_a_model_that_is_not_installed_is_named(tmp_path: Path, model: str, code: FailureCode, told: str) -> None:
     with pytest.raises(Permanent) as failure:
-        Transcriber(tmp_path, device="cpu").identity("huge")
+        Transcriber(tmp_path, device="cpu").identity(model)
 
-    assert failure.value.code is FailureCode.MODEL_MISSING
-    assert "whisper-huge" in str(failure.value)
+    assert (failure.value.code, failure.value.told) == (code, told)
 
 
 def test_a_broken_model_is_not_a_crash(tmp_path: Path) -> None:
