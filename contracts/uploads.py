@@ -9,6 +9,8 @@ from contracts.artifacts import ArtifactRef
 
 EVERY = "upload.>"
 """The keys of all uploads in the bucket."""
+OPEN_MAX = 10_000
+"""Most uploads of one caller that `OpenUploads` has room for in a message of the broker's, which is 1 MiB."""
 PARTS_MAX = 10_000
 """Pieces that one upload may come in: what arrived before a connection broke is kept as one."""
 
@@ -78,6 +80,14 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ArtifactRef(key=self.key, digest=self.digest, bytes=self.offset, parts=self.parts)
 
 
+class OpenUploads(msgspec.Struct, frozen=True, kw_only=True):
+    """Uploads of one caller of which no job was made yet. What a crash left is among them: some may be used or gone."""
+
+    begun_at: dict[str, datetime]
+    """By their ids: `Upload.created_at`, of one that may be still to come as well. It tells an upload from a later one
+    that the same `Idempotency-Key` gave the same id."""
+
+
 def bucket_key(upload_id: str) -> str:
     """Key of an upload in the bucket. Raises ValueError on what cannot be an id."""
     if not _ID.fullmatch(upload_id):
@@ -88,6 +98,16 @@ def bucket_key(upload_id: str) -> str:
 def bucket_keys_of(counted_as: str) -> str:
     """Keys of the uploads of one caller: the ids begin with what stands for it."""
     return f"upload.{id_prefix(counted_as)}.*"
+
+
+def upload_id_of(key: str) -> str:
+    """The id of the upload that a `bucket_key` is of."""
+    return key.removeprefix("upload.").replace(".", "")
+
+
+def open_key(counted_as: str) -> str:
+    """Key of the `OpenUploads` of a caller."""
+    return f"open.{id_prefix(counted_as)}"
 
 
 def id_prefix(counted_as: str) -> str:

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import hmac
 import math
-import mmap
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -20,8 +19,12 @@ from chassis import telemetry
 from chassis.store import Store
 from contracts.artifacts import LEAF_BYTES, ContentDigest, part_key
 from contracts.uploads import PARTS_MAX, Upload
+from services.gateway import idempotency
+from services.gateway.buffers import Buffer, Buffers
+from services.gateway.entries import Changed
 from services.gateway.problems import Problem
-from services.gateway.uploads import Changed, Kept, Uploads, leased
+from services.gateway.room import WAIT_S, Room
+from services.gateway.uploads import Kept, Uploads, leased
 
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 """What a client may have its bytes checked with."""
@@ -29,7 +32,6 @@ OFFSET_MISMATCH = "upload_offset_mismatch"
 CHECKSUM_MISMATCH = "checksum_mismatch"
 
 _LOOKS_A_LEASE = 4
-_IDLE_BUFFERS = 4
 
 
 class Checksum(msgspec.Struct, frozen=True):
@@ -46,6 +48,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 4.0
     """Clients come back after 0, 1, 3 and 5 seconds: one of these must find the way free."""
     parts_max: int = PARTS_MAX
+    at_once: int = 64
+    """Requests that are received at once."""
+    wait_s: float = WAIT_S
+    """How long another one waits for its place."""
 
 
 class Receiving:
@@ -54,8 +60,9 @@ class Receiving:
     def __init__(self, uploads: Uploads, store: Store, pace: Pace) -> None:
         self._uploads = uploads
         self._store = store
-        self._pace = pace
-        self._buffers = _Buffers(pace.part_bytes)
+        self._room = Room(pace.at_once, pace.wait_s)
+        self._buffers = Buffers(pace.part_bytes)
+        self.pace = pace
 
     async def receive(
         self,
@@ -71,28 +78,66 @@ class Receiving:
 
         `begun` says what else becomes of the upload as the request begins.
         """
-        writer = secrets.token_hex(8)
-        while True:
-            upload = begun(kept.upload)
-            self._admit(upload, offset, announced)
-            numbers = 1 if checksum is None else math.ceil((upload.length - offset) / self._pace.part_bytes) + 1
-            taken = leased(upload, writer, lease_s=self._pace.lease_s, numbers=numbers)
-            if len(taken.parts) + numbers > self._pace.parts_max:
-                raise _too_many_parts(len(taken.parts), self._pace.parts_max)
-            try:
-                kept = await self._uploads.save(kept, taken)
-            except Changed:
-                kept = await self._uploads.again(kept)
-            else:
-                break
+        self._admit(begun(kept.upload), offset, announced)  # to be refused one needs no place
+        leave = await self._room.enter(kept.upload.counted_as)
+        try:
+            kept = await self._leased(kept, offset, announced, checksum, begun)
+        except BaseException:
+            leave()
+            raise
         buffers = (self._buffers.take(), self._buffers.take())
-        request = _Request(self._uploads, self._store, self._pace, kept, blocks, checksum, buffers)
+        request = _Request(self._uploads, self._store, self.pace, kept, blocks, checksum, buffers)
         try:
             await request.run()
         except Changed as error:
             raise _taken_over() from error
-        self._buffers.give_back(*buffers)  # not where it broke: something may still be at work on them
+        finally:
+            self._let_go(request, leave)
         return request.upload
+
+    async def compare(self, upload: Upload, blocks: AsyncIterator[bytes]) -> None:
+        """Raises Problem unless a body has the same bytes as what has arrived, as far as there are both."""
+        stored, held = self._store.read(upload.source), memoryview(b"")
+        async for block in blocks:
+            rest = memoryview(block)
+            while rest:
+                if not held:
+                    held = memoryview(await anext(stored, b""))
+                if not held:
+                    return
+                common = min(len(rest), len(held))
+                if rest[:common] != held[:common]:
+                    raise idempotency.reused()
+                rest, held = rest[common:], held[common:]
+
+    async def _leased(
+        self,
+        kept: Kept,
+        offset: int,
+        announced: int | None,
+        checksum: Checksum | None,
+        begun: Callable[[Upload], Upload],
+    ) -> Kept:
+        writer = secrets.token_hex(8)
+        while True:
+            upload = begun(kept.upload)
+            self._admit(upload, offset, announced)
+            numbers = 1 if checksum is None else math.ceil((upload.length - offset) / self.pace.part_bytes) + 1
+            taken = leased(upload, writer, lease_s=self.pace.lease_s, numbers=numbers)
+            if len(taken.parts) + numbers > self.pace.parts_max:
+                raise _too_many_parts(len(taken.parts), self.pace.parts_max)
+            try:
+                return await self._uploads.save(kept, taken)
+            except Changed:
+                kept = await self._uploads.again(kept)
+
+    def _let_go(self, request: "_Request", leave: Callable[[], None]) -> None:
+        """Its memory and its place are free once nothing is at work on them: that may be after who asked has gone."""
+        if (working := request.at_work) is not None:
+            working.add_done_callback(lambda _: self._let_go(request, leave))
+            return
+        self._buffers.give_back(*request.buffers)
+        leave()
 
     def _admit(self, upload: Upload, offset: int, announced: int | None) -> None:
         refuse_locked(upload)
@@ -104,44 +149,7 @@ class Receiving:
                 headers={"Upload-Offset": str(upload.offset)},
             )
         if announced is not None and announced > upload.length - offset:
-            raise too_much(upload)
-
-
-class _Buffer:
-    """Memory for a part."""
-
-    def __init__(self, size: int) -> None:
-        self._memory = memoryview(mmap.mmap(-1, size))  # which the system gives page by page, as it is written to
-        self.filled = 0
-
-    def fill(self, block: memoryview) -> None:
-        """Put a block behind what is there."""
-        self._memory[self.filled : self.filled + len(block)] = block
-        self.filled += len(block)
-
-    @property
-    def content(self) -> memoryview:
-        """What is there."""
-        return self._memory[: self.filled]
-
-
-class _Buffers:
-    """Memory that is filled again and again: to get new memory for every part takes as long as to hash the part."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._idle: list[_Buffer] = []
-
-    def take(self) -> _Buffer:
-        """An empty one."""
-        return self._idle.pop() if self._idle else _Buffer(self._size)
-
-    def give_back(self, *buffers: _Buffer) -> None:
-        """Nobody reads or writes them any more."""
-        for buffer in buffers:
-            buffer.filled = 0
-            if len(self._idle) < _IDLE_BUFFERS:
-                self._idle.append(buffer)
+            raise _too_much(upload, offset, f"{announced:,}")
 
 
 class _Request:
@@ -155,7 +163,7 @@ class _Request:
         kept: Kept,
         blocks: AsyncIterator[bytes],
         checksum: Checksum | None,
-        buffers: tuple[_Buffer, _Buffer],
+        buffers: tuple[Buffer, Buffer],
     ) -> None:
         self._uploads = uploads
         self._store = store
@@ -167,9 +175,10 @@ class _Request:
         self._digest: ContentDigest | None = None
         self._buffer, self._spare = buffers
         """One is filled while the other is stored."""
-        self._buffer_at = kept.upload.offset
-        """Where in the file the buffer begins."""
+        self._begun_at = self._buffer_at = kept.upload.offset
+        """Where in the file the request and the buffer begin."""
         self._storing: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._broken = False
         """Whether a part could not be stored or counted: nothing may follow it."""
         self._uncounted: list[int] = []
@@ -182,6 +191,16 @@ class _Request:
     def upload(self) -> Upload:
         """The upload as this request last put it."""
         return self._kept.upload
+
+    @property
+    def buffers(self) -> tuple[Buffer, Buffer]:
+        """What it keeps bytes in. Not to be touched while something is at work."""
+        return self._buffer, self._spare
+
+    @property
+    def at_work(self) -> asyncio.Task[None] | None:
+        """What goes on after `run` was cancelled for a second time."""
+        return next((one for one in (self._keeping, self._storing) if one is not None and not one.done()), None)
 
     async def run(self) -> None:
         """To the end of the body. Raises Problem, Changed where another took over, and what the body raises."""
@@ -196,7 +215,9 @@ class _Request:
                 await asyncio.wait({self._storing})
             raise
         except BaseException:
-            await asyncio.shield(self._keep_what_came())  # the connection is gone, or the process is told to stop
+            # The connection is gone, or the process is told to stop.
+            self._keeping = asyncio.create_task(self._keep_what_came(), name="upload-keep")
+            await asyncio.shield(self._keeping)
             raise
 
     async def _take_in(self) -> None:
@@ -213,9 +234,10 @@ class _Request:
     async def _read(self) -> None:
         async for block in self._blocks:
             self._last_byte_at = datetime.now(UTC)
-            if self._buffer_at + self._buffer.filled + len(block) > self.upload.length:
+            came_to = self._buffer_at + self._buffer.filled + len(block)
+            if came_to > self.upload.length:
                 self._buffer.filled = 0
-                raise too_much(self.upload)
+                raise _too_much(self.upload, self._begun_at, f"{came_to - self._begun_at:,} or more")
             rest = memoryview(block)
             while rest:
                 room = self._pace.part_bytes - self._buffer_at % self._pace.part_bytes - self._buffer.filled
@@ -233,9 +255,17 @@ class _Request:
             elif (datetime.now(UTC) - self._last_byte_at).total_seconds() > self._pace.lease_s:
                 if self._checksum is None and len(self.upload.parts) < self._pace.parts_max // 2:
                     await self._store_rest()
+                self._give_up_unused()
                 revision = self._kept.revision
                 if (await self._uploads.again(self._kept)).revision > revision == self._kept.revision:
                     raise Changed
+
+    def _give_up_unused(self) -> None:
+        """A client that stalls holds no more memory than its bytes need."""
+        if self._storing is None or self._storing.done():
+            self._spare.give_up()
+            if not self._buffer.filled:
+                self._buffer.give_up()
 
     async def _store_rest(self) -> None:
         await self._begin_to_store()
@@ -263,7 +293,11 @@ class _Request:
         if self._digest is None:
             self._digest = await self._resumed()
         key = part_key(self.upload.key, len(self.upload.parts) + len(self._uncounted))
-        await asyncio.gather(self._store.put_part(key, content), asyncio.to_thread(self._hash, self._digest, content))
+        working = (self._store.put_part(key, content), asyncio.to_thread(self._hash, self._digest, content))
+        # Where one fails, the other must not be left reading memory that is filled with something else.
+        for outcome in await asyncio.gather(*working, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         self._uncounted.append(len(content))
         if self._checksum is None:
             await self._save(count=True)
@@ -351,12 +385,12 @@ def refuse_locked(upload: Upload) -> None:
         )
 
 
-def too_much(upload: Upload) -> Problem:
-    """More bytes than the upload was announced with."""
+def _too_much(upload: Upload, offset: int, came: str) -> Problem:
     return Problem(
         413,
         "upload_too_long",
-        f"The upload was announced with {upload.length:,} bytes, and this request has more than are left.",
+        f"The upload was announced with {upload.length:,} bytes, of which {upload.length - offset:,} were left, and "
+        f"this request has {came}.",
     )
 
 

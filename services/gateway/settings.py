@@ -6,7 +6,7 @@ import re
 import msgspec
 
 from contracts.artifacts import LEAF_BYTES
-from contracts.uploads import PARTS_MAX
+from contracts.uploads import OPEN_MAX, PARTS_MAX
 
 _SECRET_MIN = 16
 _SIGNED_PART_MAX = 4 << 30  # every kind of store takes as much in one PUT
@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time that requests in work have at shutdown."""
     max_unfinished_uploads: int = 100
     """Uploads of one client of which no job was made yet."""
+    max_receiving: int = 64
+    """Requests with bytes of uploads that are received at once, half of them at most of one client; another waits. Each
+    holds two parts of memory."""
     upload_part_bytes: int = LEAF_BYTES
     """Most that is stored of an upload at once, and sent again after a gateway was killed."""
     upload_lease_s: float = 4.0
@@ -56,10 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upload_signed_s: int = 3600
     """How long the addresses of these parts hold; there are new ones for as long as the upload is kept."""
     requests_per_minute: int = 3000
-    """Requests of one client, counted by each gateway for itself; the pieces of uploads have ten times as many.
-    0: no limit."""
+    """Requests of one client, and messages of its websockets, counted by each gateway for itself; there are ten times
+    as many pieces of uploads, and twenty times as many requests of all tokens from one address. 0: no limit."""
     submits_per_minute: int = 300
-    """Requests of one client that create something. 0: no limit."""
+    """Requests from one address that create something. 0: no limit."""
     wrong_tokens_per_minute: int = 60
     """Requests from one address with a token that opens nothing. 0: no limit."""
     max_sockets_per_client: int = 100
@@ -83,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"`secret` must have at least {_SECRET_MIN} characters")
         if not 0 <= self.port <= 65535:
             raise ValueError("`port` must be between 0 and 65535")
+        if not 1 <= self.max_unfinished_uploads <= OPEN_MAX:
+            raise ValueError(f"`max_unfinished_uploads` must be between 1 and {OPEN_MAX}")
+        if self.max_receiving < 1:
+            raise ValueError("`max_receiving` must be 1 or more")
         if not 1 <= self.upload_part_bytes <= LEAF_BYTES:
             raise ValueError(f"`upload_part_bytes` must be between 1 and {LEAF_BYTES}")
         if not 1 <= self.upload_signed_part_bytes <= _SIGNED_PART_MAX:

@@ -13,6 +13,7 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from chassis.store import Store
 from services.gateway import form, idempotency, incoming, shapes, signing
+from services.gateway.entries import Changed
 from services.gateway.openapi import PartOperation
 from services.gateway.problems import Problem, documented
 from services.gateway.receiving import lease_left_s
@@ -20,7 +21,7 @@ from services.gateway.settings import Settings
 from services.gateway.staging import Staging
 from services.gateway.submit import OWNER
 from services.gateway.tus import Credential, UploadId
-from services.gateway.uploads import Asked, Changed, Kept, Uploads
+from services.gateway.uploads import Asked, Kept, Uploads
 
 _PATH = "/api/uploads"
 
@@ -39,7 +40,11 @@ CreationKey = Annotated[
 class Announced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file that is to come."""
 
-    length: Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1, description="Bytes of the file.")]
+    length: Annotated[
+        int,
+        # A larger one is refused for being more than the server accepts, and not for its form.
+        msgspec.Meta(ge=1, description="Bytes of the file.", extra_json_schema={"maximum": (1 << 53) - 1}),
+    ]
     filename: Annotated[str, msgspec.Meta(max_length=1024, description="What the recording is called.")] = ""
 
 

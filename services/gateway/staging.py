@@ -4,8 +4,10 @@ Where they wait nothing is of the upload yet: the addresses may hold for longer,
 size. They are read once, and what is read then is stored as any upload's bytes are.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable
 from typing import NoReturn
 
 import msgspec
@@ -13,9 +15,17 @@ import msgspec
 from chassis.store import Missing, Store, Stored
 from contracts.artifacts import staged_key, staging_folder
 from contracts.uploads import Upload
+from services.gateway.entries import Changed
 from services.gateway.problems import Problem
-from services.gateway.receiving import CHECKSUM_MISMATCH, OFFSET_MISMATCH, Checksum, Receiving, refuse_locked
-from services.gateway.uploads import Kept, Uploads
+from services.gateway.receiving import (
+    CHECKSUM_MISMATCH,
+    OFFSET_MISMATCH,
+    Checksum,
+    Receiving,
+    lease_left_s,
+    refuse_locked,
+)
+from services.gateway.uploads import Kept, Uploads, leased
 
 
 class Staging:
@@ -55,8 +65,9 @@ class Staging:
             if wrong is not None:
                 raise wrong
             kept = await self._read(kept, _mark(staged), sha256)
-        is_told = sha256 in ("", kept.upload.sha256)
-        if not is_told and (kept.upload.sha256 or sha256 != await self._sha256(kept.upload)):
+        if sha256 and not kept.upload.sha256:
+            kept = await self._with_sha256(kept)
+        if sha256 and sha256 != kept.upload.sha256:
             _mismatch()
         await self._clear(kept.upload)
 
@@ -106,11 +117,40 @@ class Staging:
         found = [one async for one in self._store.list(f"{staging_folder(upload.key)}/")]
         return {numbers[one.key]: one for one in found if one.key in numbers}
 
-    async def _sha256(self, upload: Upload) -> str:
+    async def _with_sha256(self, kept: Kept) -> Kept:
+        """A whole upload with its SHA-256, where none was asked for before. Read once, by one request at a time: the
+        others are told that it is locked. Where that one breaks off, its lease runs out.
+        """
+        writer, lease_s = secrets.token_hex(8), self._receiving.pace.lease_s
+
+        def held(upload: Upload) -> Upload:
+            return leased(upload, writer, lease_s=lease_s, numbers=0)
+
+        while True:
+            if kept.upload.sha256:
+                return kept
+            refuse_locked(kept.upload)
+            try:
+                kept = await self._uploads.save(kept, held(kept.upload))
+            except Changed:
+                kept = await self._uploads.again(kept)
+            else:
+                break
         made = hashlib.sha256()
-        async for block in self._store.read(upload.source):
-            made.update(block)
-        return made.hexdigest()
+        async for block in self._store.read(kept.upload.source):
+            await asyncio.to_thread(made.update, block)
+            if lease_left_s(kept.upload) < lease_s / 2:
+                kept = await self._changed(kept, held)
+        sha256 = made.hexdigest()
+        return await self._changed(kept, lambda now: msgspec.structs.replace(now, sha256=sha256, lease=None))
+
+    async def _changed(self, kept: Kept, change: Callable[[Upload], Upload]) -> Kept:
+        """A job may be made of it meanwhile."""
+        while True:
+            try:
+                return await self._uploads.save(kept, change(kept.upload))
+            except Changed:
+                kept = await self._uploads.again(kept)
 
     async def _clear(self, upload: Upload) -> None:
         async for staged in self._store.list(f"{staging_folder(upload.key)}/"):

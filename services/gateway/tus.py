@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis.store import Missing
 from services.gateway import form, idempotency, incoming
 from services.gateway.openapi import BytesOperation, CreateOperation, TusOperation
 from services.gateway.problems import Problem, documented
@@ -31,9 +33,11 @@ EXTENSIONS = "creation,creation-with-upload,termination,expiration,checksum"
 CONTENT_TYPE = "application/offset+octet-stream"
 
 _PATH = "/api/uploads"
-_MANAGED = re.compile(rf"{_PATH}(/[0-9a-f]{{48}})?")
+_MANAGED = re.compile(rf"{_PATH}(/[0-9a-f]{{48}})?/?")
 _METADATA_BYTES_MAX = 4096
-_METADATA_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
+_METADATA_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
+_METADATA_KEY_MAX = 255
+_DIGITS_MAX = 100
 _OVERRIDES = {"HEAD", "PATCH", "DELETE"}
 
 Credential = Given[str | None]
@@ -101,9 +105,12 @@ async def create(
         _of_type(request)
     kept = await uploads.create(identity, asked, owner=OWNER, counted_as=caller)
     upload = kept.upload
-    if has_body and not upload.offset:
+    blocks = incoming.blocks(request, settings.max_upload_bytes)
+    if has_body and upload.offset:  # a try before has sent some
+        with suppress(Missing):  # which became a job, and is deleted
+            await receiving.compare(upload, blocks)
+    elif has_body:
         try:
-            blocks = incoming.blocks(request, settings.max_upload_bytes)
             upload = await receiving.receive(kept, 0, blocks, announced=announced, checksum=checksum)
         except Problem:
             if not identity.keyed:  # nobody has heard of it
@@ -243,8 +250,12 @@ def _of_type(request: Request[Any, Any, Any]) -> None:
 
 def _number(request: Request[Any, Any, Any], header: str) -> int:
     given = request.headers.get(header, "")
-    if not (given.isascii() and given.isdecimal()) or len(given) > 19:
+    if not (given.isascii() and given.isdecimal()):
         raise Problem(400, "invalid_header", f"{header} is missing, or is no number of bytes.", field=header)
+    if len(given) > _DIGITS_MAX:
+        raise Problem(
+            400, "invalid_header", f"{header} has {len(given):,} digits, and may have {_DIGITS_MAX:,}.", field=header
+        )
     return int(given)
 
 
@@ -287,17 +298,15 @@ def _metadata(header: str) -> dict[str, str]:
             raise _wrong_metadata() from error
         if not _METADATA_KEY.fullmatch(key) or key in known:
             raise _wrong_metadata()
+        if len(key) > _METADATA_KEY_MAX:
+            raise _wrong_metadata(f"A name in it has {len(key):,} characters, and may have {_METADATA_KEY_MAX:,}.")
         known[key] = text
     return known
 
 
-def _wrong_metadata() -> Problem:
-    return Problem(
-        400,
-        "invalid_metadata",
-        "Upload-Metadata is a list, by comma, of names and, after a blank, values in base64; each name once.",
-        field="Upload-Metadata",
-    )
+def _wrong_metadata(what: str = "") -> Problem:
+    form = "Upload-Metadata is a list, by comma, of names and, after a blank, values in base64; each name once."
+    return Problem(400, "invalid_metadata", f"{form} {what}".rstrip(), field="Upload-Metadata")
 
 
 def _checksum(request: Request[Any, Any, Any]) -> Checksum | None:

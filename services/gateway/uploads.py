@@ -10,27 +10,21 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client
-from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
+from chassis import telemetry
 from chassis.store import Store
-from contracts import topology
 from contracts.artifacts import part_keys, staging_folder, upload_key
-from contracts.uploads import Lease, Upload, bucket_key, bucket_keys_of, claim_key, id_prefix
+from contracts.uploads import Lease, Upload, bucket_key, claim_key, id_prefix
 from services.gateway import access, idempotency
+from services.gateway.entries import Changed, Entries
 from services.gateway.idempotency import Identity
 from services.gateway.problems import Problem
+from services.gateway.unfinished import CREATION, Unfinished
 
-_STREAM = f"KV_{topology.UPLOADS}"
-_SUBJECT = f"$KV.{topology.UPLOADS}."
-_OPERATION = "KV-Operation"
-_WRONG_LAST_SEQUENCE = (10071, 10164)
 _MANY_AT_ONCE = 20
-
-
-class Changed(Exception):
-    """Somebody else has changed the upload meanwhile, or it is gone."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -56,20 +50,20 @@ class Uploads:
     def __init__(
         self, client: Client, bucket: KeyValue, store: Store, *, abandoned_s: float, max_unfinished: int
     ) -> None:
-        self._js = client.jetstream(timeout=10.0)
-        self._bucket = bucket
+        self._entries = Entries(client, bucket)
+        self._unfinished = Unfinished(self._entries, max_unfinished)
         self._store = store
         self._abandoned = timedelta(seconds=abandoned_s)
-        self._max_unfinished = max_unfinished
 
     async def create(self, identity: Identity, asked: Asked, *, owner: str, counted_as: str) -> Kept:
         """A new upload, or the one that an equal try made. Raises Problem on an unequal one, or one too many."""
         upload_id = id_prefix(counted_as) + identity.job_id
         if identity.keyed and (known := await self._find(upload_id)) is not None:
             return _equal(known, asked)
-        if (unfinished := await self._unfinished(counted_as)) >= self._max_unfinished:
-            raise _too_many(unfinished, self._max_unfinished)
         now = datetime.now(UTC)
+        await self._unfinished.enter(counted_as, upload_id, now)
+        # A crash here leaves an id without an upload; a try with the same key creates it, and otherwise it is dropped
+        # when the caller's list is full, though not within the minute in which the upload could still come.
         upload = Upload(
             owner=owner,
             counted_as=counted_as,
@@ -83,13 +77,19 @@ class Uploads:
             expires_at=now + self._abandoned,
         )
         try:
-            revision = await self._bucket.create(bucket_key(upload_id), msgspec.json.encode(upload))
-        except KeyWrongLastSequenceError:
+            revision = await self._entries.put(bucket_key(upload_id), msgspec.json.encode(upload), last=0)
+        except Changed:  # another try was faster, and what the list has of the id must be of its upload
             known = await self._find(upload_id)
             if known is None:
                 raise not_found() from None
+            if known.upload.used_by is None:
+                await self._unfinished.enter(counted_as, upload_id, known.upload.created_at)
             return _equal(known, asked)
-        return Kept(upload_id, upload, int(revision))
+        # A crash here leaves an upload that counts until it expires, as any that nobody goes on with.
+        kept = Kept(upload_id, upload, revision)
+        if datetime.now(UTC) - now > CREATION / 2:
+            await self._enter_again(kept)
+        return kept
 
     async def opened(self, upload_id: str, token: str | None) -> Kept:
         """The upload that a token opens. Raises Problem, the same for a wrong token as for no such upload."""
@@ -117,13 +117,8 @@ class Uploads:
     async def save(self, kept: Kept, upload: Upload) -> Kept:
         """Put an upload in place of what it was; it lives longer by that. Raises Changed where it no longer is."""
         upload = msgspec.structs.replace(upload, expires_at=datetime.now(UTC) + self._abandoned)
-        try:
-            revision = await self._bucket.update(
-                bucket_key(kept.upload_id), msgspec.json.encode(upload), last=kept.revision
-            )
-        except KeyWrongLastSequenceError as error:
-            raise Changed from error
-        return Kept(kept.upload_id, upload, int(revision))
+        revision = await self._entries.put(bucket_key(kept.upload_id), msgspec.json.encode(upload), last=kept.revision)
+        return Kept(kept.upload_id, upload, revision)
 
     async def use(self, kept: Kept, used_by: str, check: Callable[[str], Awaitable[None]] | None = None) -> None:
         """Say what job or batch is being made of it, so that nobody removes it any more. Raises Problem where it is
@@ -137,20 +132,23 @@ class Uploads:
             except Changed:
                 kept = await self.again(kept)
             else:
+                # A crash here leaves the id of an upload that is used: it is dropped when the caller's list is full.
+                await self._leave(kept.upload_id, kept.upload)
                 return
 
     async def claim(self, identity: Identity, upload_id: str) -> None:
         """Bind a key to an upload, for as long as keys are remembered. Raises Problem where it is another's."""
         key = claim_key(identity.job_id)
         try:
-            await self._bucket.create(key, upload_id.encode())
-        except KeyWrongLastSequenceError:
-            if await self._value(key) != upload_id.encode():
+            await self._entries.put(key, upload_id.encode(), last=0)
+        except Changed:
+            known = await self._entries.find(key)
+            if known is None or known[0] != upload_id.encode():
                 raise idempotency.reused() from None
 
     async def is_claimed(self, identity: Identity) -> bool:
         """Whether the key was used for an upload."""
-        return await self._value(claim_key(identity.job_id)) is not None
+        return await self._entries.find(claim_key(identity.job_id)) is not None
 
     async def remove(self, kept: Kept) -> None:
         """End an upload, and delete what has arrived of it. Raises Problem where it is gone, or a job's.
@@ -161,13 +159,13 @@ class Uploads:
             if kept.upload.used_by is not None:
                 raise Problem(409, "upload_used", "A job was made of this upload: cancel or delete the job instead.")
             try:
-                await self._bucket.delete(bucket_key(kept.upload_id), last=kept.revision)
-            except APIError as error:
-                if error.err_code not in _WRONG_LAST_SEQUENCE:
-                    raise
+                await self._entries.delete(bucket_key(kept.upload_id), last=kept.revision)
+            except Changed:
                 kept = await self.again(kept)
             else:
                 break
+        # A crash here leaves the id of an upload that is gone: it is dropped when the caller's list is full.
+        await self._leave(kept.upload_id, kept.upload)
         keys = part_keys(kept.upload.source) if kept.upload.parts else []
         if kept.upload.signed_part_bytes is not None:
             keys += [staged.key async for staged in self._store.list(f"{staging_folder(kept.upload.key)}/")]
@@ -179,35 +177,25 @@ class Uploads:
             key = bucket_key(upload_id)
         except ValueError:
             return None
-        found = await self._entry(key)
+        found = await self._entries.find(key)
         if found is None:
             return None
         kept = Kept(upload_id, msgspec.json.decode(found[0], type=Upload), found[1])
         return kept if kept.upload.expires_at > datetime.now(UTC) else None
 
-    async def _unfinished(self, counted_as: str) -> int:
-        """Uploads of a caller of which no job was made. Racing creations may be counted too late."""
-        info = await self._js.stream_info(_STREAM, subjects_filter=_SUBJECT + bucket_keys_of(counted_as))
-        subjects = list(info.state.subjects or {})
-        if len(subjects) < self._max_unfinished:
-            return len(subjects)
-        found = await asyncio.gather(*(self._value(subject.removeprefix(_SUBJECT)) for subject in subjects))
-        uploads = [msgspec.json.decode(value, type=Upload) for value in found if value is not None]
-        return sum(upload.used_by is None for upload in uploads)
-
-    async def _value(self, key: str) -> bytes | None:
-        found = await self._entry(key)
-        return found[0] if found is not None else None
-
-    async def _entry(self, key: str) -> tuple[bytes, int] | None:
-        """Asked of the bucket's leader: a copy may be behind, and "not there" makes a client begin anew."""
+    async def _enter_again(self, kept: Kept) -> None:
+        """Others may have taken an upload for one that never comes, and have let in another for it."""
         try:
-            message = await self._js.get_last_msg(_STREAM, _SUBJECT + key)
-        except NotFoundError:
-            return None
-        if (message.headers or {}).get(_OPERATION) is not None:
-            return None
-        return message.data or b"", int(message.seq or 0)
+            await self._unfinished.enter(kept.upload.counted_as, kept.upload_id, kept.upload.created_at)
+        except Problem:
+            await self.remove(kept)
+            raise
+
+    async def _leave(self, upload_id: str, upload: Upload) -> None:
+        try:
+            await self._unfinished.leave(upload.counted_as, upload_id, upload.created_at)
+        except (nats.errors.Error, TimeoutError) as error:  # the upload is used or gone all the same
+            telemetry.logger(stage="gateway").warning("upload_still_counted", upload_id=upload_id, error=repr(error))
 
 
 def leased(upload: Upload, writer: str, *, lease_s: float, numbers: int) -> Upload:
@@ -235,13 +223,3 @@ def _equal(known: Kept, asked: Asked) -> Kept:
 def _described(one: Upload | Asked) -> tuple[int, str, str, bool]:
     """What tries of one creation have in common: not the size of parts, which is a setting."""
     return one.length, one.filename, one.metadata, one.signed_part_bytes is not None
-
-
-def _too_many(unfinished: int, limit: int) -> Problem:
-    return Problem(
-        429,
-        "too_many_uploads",
-        f"You have {unfinished} uploads of which no job was made yet, and at most {limit} are kept for you. Submit "
-        "or delete some.",
-        headers={"Retry-After": "60"},
-    )

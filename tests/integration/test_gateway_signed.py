@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,11 +24,11 @@ from chassis.joblog import JobLog
 from chassis.settings import SettingsError, load
 from chassis.store import Store, Stored
 from contracts import topology
-from contracts.artifacts import staged_key, staging_folder
+from contracts.artifacts import ArtifactRef, staged_key, staging_folder
 from contracts.uploads import PARTS_MAX, Upload, bucket_key
 from services.gateway import signing
 from services.gateway.problems import Problem
-from services.gateway.receiving import Pace, Receiving
+from services.gateway.receiving import Pace, Receiving, lease_left_s
 from services.gateway.settings import Settings
 from services.gateway.staging import Staging
 from services.gateway.uploads import Kept
@@ -87,12 +88,13 @@ _CREATIONS: list[tuple[Any, int, str | None, str | None]] = [
     ({"length": -1}, 400, "invalid_parameter", "length"),
     ({"length": "10"}, 400, "invalid_parameter", "length"),
     ({"length": 10.0}, 201, None, None),
-    ({"length": 1e300}, 400, "invalid_parameter", "length"),
+    ({"length": 1e300}, 413, "file_too_large", "length"),
     ({"length": 10.5}, 400, "invalid_parameter", "length"),
     ({"length": True}, 400, "invalid_parameter", "length"),
-    ({"length": 1 << 53}, 400, "invalid_parameter", "length"),
-    ({"length": 1 << 70}, 400, "invalid_parameter", "length"),
     ({"length": (1 << 53) - 1}, 413, "file_too_large", "length"),
+    ({"length": 1 << 53}, 413, "file_too_large", "length"),
+    ({"length": 1 << 70}, 413, "file_too_large", "length"),
+    ({"length": -(1 << 70)}, 400, "invalid_parameter", "length"),
     ({"length": 10, "filename": 5}, 400, "invalid_parameter", "filename"),
     ({"length": 10, "filename": "x" * 1024}, 201, None, None),
     ({"length": 10, "filename": "x" * 1025}, 400, "invalid_parameter", "filename"),
@@ -290,6 +292,124 @@ async def test_of_two_completions_at_once_one_is_heard(environ: dict[str, str], 
         assert {answer.json()["code"] for answer in answers if answer.status_code == 423} <= {"upload_locked"}
         fact = await accepted(joblog, (await submitted(second, begun)).json()["job_id"])
     assert await content_of(store, fact.source) == CONTENT
+
+
+class TestASha256ThatIsAskedForLate:
+    """Of an upload that was completed without one."""
+
+    @pytest.fixture
+    async def begun(self, gateway: Gateway) -> dict[str, Any]:
+        begun = await begin(gateway)
+        await put_all(begun)
+        assert (await complete(gateway, begun)).status_code == 200
+        return begun
+
+    async def test_it_is_made_once_however_many_ask_for_it(
+        self, client: Client, artifacts_url: str, begun: dict[str, Any]
+    ) -> None:
+        assert (await kept(client, begun)).sha256 == ""
+        uploads, counting = await registry(client, Counting(artifacts_url)), Counting(artifacts_url)
+        receivings = [Receiving(uploads, counting, Pace(lease_s=30)) for _ in range(2)]  # of two gateways
+        stagings = [Staging(uploads, receiving, counting) for receiving in receivings]
+        found = await uploads.named(begun["upload_id"])
+        asked = (staging.complete(found, sha256) for staging in stagings * 5 for sha256 in (SHA256, "0" * 64))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        codes = [answer.document.code if isinstance(answer, Problem) else answer for answer in answers]
+        assert set(codes) <= {None, "upload_locked", "checksum_mismatch"}
+        assert {code for code in codes if code != "upload_locked"}
+        for sha256, is_wrong in ((SHA256, False), ("0" * 64, True)):
+            for _ in range(3):
+                now = await uploads.named(begun["upload_id"])
+                with pytest.raises(Problem, match="SHA-256") if is_wrong else nullcontext():
+                    await stagings[0].complete(now, sha256)
+        assert counting.reads == 1
+        upload = await kept(client, begun)
+        assert (upload.sha256, upload.lease) == (SHA256, None)
+
+    async def test_a_wrong_one_changes_nothing(
+        self, gateway: Gateway, begun: dict[str, Any], joblog: JobLog, store: Store
+    ) -> None:
+        for _ in range(2):
+            wrong = await complete(gateway, begun, sha256="0" * 64)
+            assert (wrong.status_code, wrong.json()["code"]) == (460, "checksum_mismatch")
+        assert (await complete(gateway, begun, sha256=SHA256)).status_code == 200
+        assert (await complete(gateway, begun)).status_code == 200
+        fact = await accepted(joblog, (await submitted(gateway, begun)).json()["job_id"])
+        assert await content_of(store, fact.source) == CONTENT
+
+    async def test_a_job_may_be_made_meanwhile_and_others_are_told_that_it_is_locked_for_as_long_as_it_takes(
+        self, gateway: Gateway, client: Client, artifacts_url: str, begun: dict[str, Any]
+    ) -> None:
+        slow = Slow(artifacts_url)
+        uploads = await registry(client, slow)
+        staging = Staging(uploads, Receiving(uploads, slow, Pace(lease_s=3)), slow)
+        making = asyncio.create_task(staging.complete(await uploads.named(begun["upload_id"]), SHA256))
+        await slow.is_read.wait()
+        assert (await submitted(gateway, begun)).status_code == 202
+        locked = await complete(gateway, begun, sha256=SHA256)
+        assert (locked.status_code, locked.json()["code"]) == (423, "upload_locked")
+        assert int(locked.headers["retry-after"]) >= 1
+        assert (await complete(gateway, begun)).status_code == 200  # who asks for none need not wait
+        first = await kept(client, begun)
+        await until(lambda: lease_left_s(first) < 1.5)
+        slow.goes_on.release()
+        await until(lambda: slow.blocks == 2)
+        second = await kept(client, begun)
+        assert first.lease is not None
+        assert second.lease is not None
+        assert first.lease.writer == second.lease.writer
+        assert first.lease.until < second.lease.until
+        for _ in range(2):
+            slow.goes_on.release()
+        await making
+        upload = await kept(client, begun)
+        assert (upload.sha256, upload.lease, upload.used_by is None) == (SHA256, None, False)
+
+    async def test_one_that_broke_off_is_gone_on_for(
+        self, gateway: Gateway, client: Client, artifacts_url: str, begun: dict[str, Any]
+    ) -> None:
+        slow = Slow(artifacts_url)
+        uploads = await registry(client, slow)
+        staging = Staging(uploads, Receiving(uploads, slow, Pace(lease_s=0.4)), slow)
+        killed = asyncio.create_task(staging.complete(await uploads.named(begun["upload_id"]), SHA256))
+        await slow.is_read.wait()
+        killed.cancel()
+
+        async def completed() -> bool:
+            return (await complete(gateway, begun, sha256=SHA256)).status_code == 200
+
+        await until(completed)
+        upload = await kept(client, begun)
+        assert (upload.sha256, upload.lease) == (SHA256, None)
+
+
+class Counting(Store):
+    """A store that knows how often a file was read."""
+
+    reads = 0
+
+    async def read(self, ref: ArtifactRef, *, start: int = 0) -> AsyncIterator[bytes]:
+        self.reads += 1
+        async for block in super().read(ref, start=start):
+            yield block
+
+
+class Slow(Store):
+    """A store that gives out the next block when it is told."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_read = asyncio.Event()
+        self.goes_on = asyncio.Semaphore(0)
+        self.blocks = 0
+
+    async def read(self, ref: ArtifactRef, *, start: int = 0) -> AsyncIterator[bytes]:
+        content = b"".join([block async for block in super().read(ref, start=start)])
+        for begin in range(0, len(content), PART):
+            self.is_read.set()
+            self.blocks += 1
+            await self.goes_on.acquire()
+            yield content[begin : begin + PART]
 
 
 class Dying(Store):
@@ -545,6 +665,9 @@ class TestAtTheGateway:
             answer = await gateway.http.post("/api/uploads/signed", content=content, headers=headers)
             told = answer.json()
             assert (answer.status_code, told.get("code"), told.get("field")) == (status, code, field), (sent, told)
+            if code == "file_too_large":
+                assert f"The file has {int(sent['length']):,} bytes" in told["detail"]
+                assert f"at most {2 << 30:,}" in told["detail"]
         answer = await gateway.http.post("/api/uploads/signed", content=b'{"length":10}')
         assert (answer.status_code, answer.json()["code"]) == (415, "not_json")
 

@@ -15,6 +15,7 @@ from chassis.store import Store
 from contracts import facts, topology
 from contracts.artifacts import ContentDigest
 from contracts.parameters import Parameters
+from contracts.uploads import EVERY
 from services.gateway import access
 from services.gateway.uploads import Uploads
 from tests.integration.conftest import Gateway, running_gateway
@@ -163,8 +164,10 @@ async def test_looking_tells_how_far_it_is_and_is_never_cached(gateway: Gateway)
         ({"Upload-Length": ""}, 400, "invalid_header"),
         ({"Upload-Length": "-1"}, 400, "invalid_header"),
         ({"Upload-Length": "ten"}, 400, "invalid_header"),
-        ({"Upload-Length": "9" * 30}, 400, "invalid_header"),
+        ({"Upload-Length": "9" * 101}, 400, "invalid_header"),
         ({"Upload-Length": str((2 << 30) + 1)}, 413, "file_too_large"),
+        ({"Upload-Length": "9" * 25}, 413, "file_too_large"),
+        ({"Upload-Length": "9" * 100}, 413, "file_too_large"),
         ({"Upload-Defer-Length": "1"}, 400, "not_supported"),
         ({"Upload-Concat": "partial"}, 400, "not_supported"),
         ({"Upload-Metadata": "filename !!!"}, 400, "invalid_metadata"),
@@ -182,8 +185,40 @@ async def test_a_wrong_creation_is_refused(gateway: Gateway, said: dict[str, str
         assert answer.headers["tus-version"] == "1.0.0"
     if status == 413:
         assert answer.headers["tus-max-size"] == str(2 << 30)
-        assert "2,147,483,649" in answer.json()["detail"]
-        assert "2,147,483,648" in answer.json()["detail"]
+        assert f"{int(said['Upload-Length']):,} bytes" in answer.json()["detail"]
+        assert "at most 2,147,483,648" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("digits", "status"), [(100, 201), (101, 400)])
+async def test_a_number_has_a_hundred_digits_at_most(gateway: Gateway, digits: int, status: int) -> None:
+    answer = await gateway.http.post("/api/uploads", headers=TUS | {"Upload-Length": "5".zfill(digits)})
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["code"] == "invalid_header"
+        assert "101 digits, and may have 100" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("characters", "status"), [(255, 201), (256, 400)])
+async def test_a_name_in_the_metadata_has_255_characters_at_most(
+    gateway: Gateway, characters: int, status: int
+) -> None:
+    said = TUS | {"Upload-Length": "5", "Upload-Metadata": f"{'a' * characters} YQ=="}
+    answer = await gateway.http.post("/api/uploads", headers=said)
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["code"] == "invalid_metadata"
+        assert "256 characters, and may have 255" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/uploads", "/api/uploads/"])
+async def test_the_protocol_is_spoken_with_and_without_a_slash_at_the_end(gateway: Gateway, path: str) -> None:
+    answer = await gateway.http.post(path, headers={"Upload-Length": "5"})
+    assert (answer.status_code, answer.headers["tus-resumable"]) == (412, "1.0.0")
+    at = await begin(gateway, 5)
+    slashed = at.replace("?", "/?") if path.endswith("/") else at
+    headers = BYTES | {"Upload-Offset": "0", "X-HTTP-Method-Override": "PATCH"}
+    sent = await gateway.http.post(slashed, content=b"12345", headers=headers)
+    assert (sent.status_code, sent.headers["tus-resumable"]) == (204, "1.0.0")
 
 
 @pytest.mark.parametrize(
@@ -209,15 +244,20 @@ async def test_a_wrong_piece_is_refused_and_changes_nothing(
     assert await offset_of(gateway, at) == 0
 
 
-async def test_a_body_of_unknown_length_that_is_too_long_is_refused(gateway: Gateway) -> None:
-    at = await begin(gateway, 10)
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "of unknown length"])
+async def test_a_body_is_as_long_as_what_is_left_and_not_a_byte_longer(gateway: Gateway, announced: bool) -> None:
+    at = await begin(gateway, 10_000)
+    await send(gateway, at, b"x" * 4000)
 
-    async def body() -> Any:
-        yield b"x" * 11
+    async def body(length: int) -> Any:
+        yield b"x" * length
 
-    answer = await send(gateway, at, body())
+    answer = await send(gateway, at, b"x" * 6001 if announced else body(6001), 4000)
     assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_long")
-    assert await offset_of(gateway, at) == 0
+    has = "6,001." if announced else "6,001 or more."
+    assert answer.json()["detail"].endswith(f"10,000 bytes, of which 6,000 were left, and this request has {has}")
+    assert await offset_of(gateway, at) == 4000
+    assert (await send(gateway, at, b"x" * 6000 if announced else body(6000), 4000)).status_code == 204
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
@@ -250,6 +290,52 @@ async def test_a_creation_whose_bytes_are_refused_leaves_nothing(gateway: Gatewa
     )
     assert answer.status_code == 460
     assert [file async for file in store.list("uploads/")] == []
+
+
+class TestCreationsWithBytesThatAreSentAgain:
+    """A key stands for one recording, however much of it came with the creation."""
+
+    async def create(self, gateway: Gateway, content: Any, length: int = len(CONTENT)) -> httpx.Response:
+        said = BYTES | {"Upload-Length": str(length), "Idempotency-Key": "k"}
+        return await gateway.http.post("/api/uploads", content=content, headers=said)
+
+    @pytest.mark.parametrize("again", [1, 70_000, 2 * PART, 2 * PART + 1, len(CONTENT)])
+    async def test_the_same_bytes_are_answered_as_before(self, gateway: Gateway, again: int) -> None:
+        first = await self.create(gateway, CONTENT[: 2 * PART])
+        second = await self.create(gateway, CONTENT[:again])
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert first.headers["location"] == second.headers["location"]
+        assert first.headers["upload-offset"] == second.headers["upload-offset"] == str(2 * PART)
+        assert (await send(gateway, first.headers["location"], CONTENT[2 * PART :], 2 * PART)).status_code == 204
+        assert (await self.create(gateway, CONTENT[:again])).headers["upload-offset"] == str(len(CONTENT))
+
+    @pytest.mark.parametrize("at", [0, PART - 1, PART, 2 * PART - 1])
+    async def test_other_bytes_are_refused(self, gateway: Gateway, joblog: JobLog, store: Store, at: int) -> None:
+        first = await self.create(gateway, CONTENT[: 2 * PART])
+        other = bytearray(CONTENT)
+        other[at] ^= 1
+        for content in (bytes(other), bytes(other[: at + 1])):
+            refused = await self.create(gateway, content)
+            assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+        assert await offset_of(gateway, first.headers["location"]) == 2 * PART
+        await send(gateway, first.headers["location"], CONTENT[2 * PART :], 2 * PART)
+        job = await submit(gateway, first.headers["location"])
+        assert await content_of(store, (await accepted(joblog, job.json()["job_id"])).source) == CONTENT
+
+    async def test_only_what_is_there_is_compared(self, gateway: Gateway) -> None:
+        await self.create(gateway, CONTENT[:PART])
+        assert (await self.create(gateway, CONTENT[:PART] + b"other bytes")).status_code == 201
+
+    async def test_where_nothing_has_come_the_bytes_are_taken(self, gateway: Gateway) -> None:
+        await self.create(gateway, b"")
+        assert (await self.create(gateway, CONTENT[:5])).headers["upload-offset"] == "5"
+
+    async def test_where_the_job_is_deleted_nothing_can_be_compared(self, gateway: Gateway, store: Store) -> None:
+        first = await self.create(gateway, CONTENT)
+        await submit(gateway, first.headers["location"])
+        async for part in store.list("uploads/"):
+            await store.delete(part.key)
+        assert (await self.create(gateway, CONTENT)).headers["upload-offset"] == str(len(CONTENT))
 
 
 async def test_an_ended_upload_is_gone_and_so_are_its_bytes(gateway: Gateway, store: Store) -> None:
@@ -314,7 +400,7 @@ class TestAccess:
         at = await begin(gateway, 5)
         await send(gateway, at, b"12345")
         token = at.partition("?token=")[2]
-        stored = [value async for value in buckets.values(client.jetstream(), topology.UPLOADS, ">")]
+        stored = [value async for value in buckets.values(client.jetstream(), topology.UPLOADS, EVERY)]
         assert stored
         for value in stored:
             assert token.encode() not in value

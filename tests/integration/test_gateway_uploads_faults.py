@@ -17,11 +17,12 @@ from chassis.joblog import JobLog
 from chassis.store import Store
 from contracts import topology
 from contracts.artifacts import LEAF_BYTES, part_key, part_keys
-from contracts.uploads import Upload
+from contracts.uploads import EVERY, Upload
 from services.gateway import idempotency
+from services.gateway.entries import Changed
 from services.gateway.problems import Problem
 from services.gateway.receiving import Checksum, Pace, Receiving
-from services.gateway.uploads import Asked, Changed, Kept, Uploads
+from services.gateway.uploads import Asked, Kept, Uploads
 from tests.integration.conftest import running_gateway, until
 from tests.integration.test_gateway_uploads import (
     CONTENT,
@@ -308,7 +309,7 @@ async def test_tries_of_one_creation_make_one_upload(environ: dict[str, str], cl
         for other in ({"Upload-Length": "11"}, {"Upload-Metadata": metadata(filename="b.mp4")}):
             refused = await second.http.post("/api/uploads", headers=said | other)
             assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
-    assert len([value async for value in buckets.values(client.jetstream(), topology.UPLOADS, ">")]) == 1
+    assert len([value async for value in buckets.values(client.jetstream(), topology.UPLOADS, EVERY)]) == 1
 
 
 async def test_another_gateway_goes_on_where_one_was_stopped(
