@@ -6,14 +6,20 @@ exceeded by submits that race. The gateway takes a place before a byte is upload
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
+from nats.errors import MaxPayloadError
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
+
+from chassis.joblog import LogFull
+
+PLACES_MAX = 3_500
+"""The broker takes messages of 1 MiB, and a place has up to 290 bytes."""
 
 _KEY = "ledger"
 T = TypeVar("T")
@@ -38,6 +44,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs of one owner that run at once."""
     max_queued_jobs: int = 10
     """Jobs of one owner that wait; 0 refuses a job as soon as the active places are taken."""
+    max_waiting_jobs: int = 3_000
+    """Jobs of all owners that have a place and do not run: they wait, or are being uploaded."""
+
+    def __post_init__(self) -> None:
+        if self.max_waiting_jobs + self.max_active_jobs > PLACES_MAX:
+            raise ValueError(
+                f"`max_waiting_jobs` and `max_active_jobs` may be {PLACES_MAX:,} together, and are "
+                f"{self.max_waiting_jobs:,} and {self.max_active_jobs:,}: all places are in one message of the broker"
+            )
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,7 +66,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: datetime
     """When the state began; of a place that is being uploaded, when its gateway last said that it is at it."""
     jobs: int = 1
-    """How many jobs it stands for: a batch has one place until the dispatcher gives each of its jobs one."""
+    """How many jobs it stands for: a batch has one place until the dispatcher gives each of its jobs one. Until all
+    of them are accepted it keeps its own, which then stands for none.
+    """
     batch: str = ""
     """The batch that the job came in: as long as they wait, its jobs count as one."""
     uploads: list[str] = []
@@ -80,9 +97,17 @@ class Ledger(msgspec.Struct, frozen=True):
         ]
         return sum(not place.batch for place in waiting) + len({place.batch for place in waiting if place.batch})
 
+    def unstarted(self) -> int:
+        """Jobs of all owners that have a place and do not run. One that was cancelled has it until that is told."""
+        return self.count(State.UPLOADING, State.WAITING, State.CANCELLED)
+
     def with_place(self, job_id: str, place: Place) -> "Ledger":
         """The ledger with a place added or replaced."""
-        return Ledger(self.places | {job_id: place})
+        return self.with_places({job_id: place})
+
+    def with_places(self, places: Mapping[str, Place]) -> "Ledger":
+        """The ledger with places added or replaced."""
+        return Ledger({**self.places, **places})
 
     def with_state(self, job_id: str, state: State) -> "Ledger":
         """The ledger with one place moved on; the same ledger where the job has none."""
@@ -96,7 +121,11 @@ class Ledger(msgspec.Struct, frozen=True):
         return Ledger({other: place for other, place in self.places.items() if other != job_id})
 
     def has_room(self, counted_as: str, limits: Limits, jobs: int = 1) -> bool:
-        """Whether so many more may come in at once: they could start now, or their owner's queue is not full."""
+        """Whether so many more may come in at once: they could start now, or their owner's queue is not full; and in no
+        case are there more in all than there may be.
+        """
+        if self.unstarted() + jobs > limits.max_waiting_jobs:
+            return False
         held = (State.UPLOADING, State.WAITING, State.ACTIVE)
         must_wait = (
             self.count(*held) + jobs > limits.max_active_jobs
@@ -109,13 +138,19 @@ class Ledger(msgspec.Struct, frozen=True):
         return waiting < limits.max_queued_jobs
 
 
-class QueueFull(Exception):
-    """No place: the active ones are taken and the owner's queue is full."""
+class LedgerFull(LogFull):
+    """The ledger no longer fits into a message of the broker: what would make it longer has to wait."""
 
-    def __init__(self, active: int, waiting: int) -> None:
+
+class QueueFull(Exception):
+    """No place: the active ones are taken and the owner's queue is full, or the queue of all owners is."""
+
+    def __init__(self, active: int, waiting: int, *, unstarted: int | None = None) -> None:
+        """`unstarted`: how many jobs of all owners would wait, where that is too many."""
         super().__init__(f"{active} jobs are running and {waiting} of yours are waiting")
         self.active = active
         self.waiting = waiting
+        self.unstarted = unstarted
 
 
 class Admission:
@@ -138,7 +173,12 @@ class Admission:
                 return _shared(ledger, job_id, known, place)
             rest = ledger.without(job_id)  # what an earlier run had: it is over
             if not rest.has_room(place.counted_as, limits, place.jobs):
-                raise QueueFull(rest.count(State.ACTIVE), rest.queued(place.counted_as))
+                unstarted = rest.unstarted() + place.jobs
+                raise QueueFull(
+                    rest.count(State.ACTIVE),
+                    rest.queued(place.counted_as),
+                    unstarted=unstarted if unstarted > limits.max_waiting_jobs else None,
+                )
             return rest.with_place(job_id, place)
 
         await self.change(taken)
@@ -175,21 +215,24 @@ class Admission:
         """Give the place up; a job without one has given it up."""
         await self.change(lambda ledger: ledger.without(job_id) if job_id in ledger.places else ledger)
 
-    async def cancel_waiting(self, job_id: str) -> bool:
-        """Keep a waiting job from being started. False where it is active or unknown."""
+    async def cancel_waiting(self, job_id: str, run: int) -> bool:
+        """Keep a run that waits from being started. False where it is active or has no place, whoever has one."""
         won = False
 
         def cancelled(ledger: Ledger) -> Ledger:
             nonlocal won
             place = ledger.places.get(job_id)
-            won = place is not None and place.state is not State.ACTIVE
+            won = place is not None and place.run == run and place.state is not State.ACTIVE
             return ledger.with_state(job_id, State.CANCELLED) if won else ledger
 
         await self.change(cancelled)
         return won
 
     async def change(self, edit: Callable[[Ledger], Ledger]) -> Ledger:
-        """Apply a pure edit by compare-and-set. Returns the ledger that was written (or found, if unchanged)."""
+        """Apply a pure edit by compare-and-set. Returns the ledger that was written (or found, if unchanged).
+
+        Raises LedgerFull where it has become too long.
+        """
         while True:
             ledger, revision = await self._read()
             edited = edit(ledger)
@@ -204,6 +247,8 @@ class Admission:
             except KeyWrongLastSequenceError:
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads racers, guards nothing
                 continue
+            except MaxPayloadError as error:
+                raise LedgerFull(f"the ledger of {len(edited.places):,} places has {len(body):,} bytes") from error
             return edited
 
     async def _read(self) -> tuple[Ledger, int | None]:

@@ -20,6 +20,8 @@ async def serve(environ: Mapping[str, str], stop: asyncio.Event) -> None:
 
     async def build(connected: Connected, stack: AsyncExitStack) -> Handler:
         admission = Admission(await connected.bucket(topology.ADMISSION))
-        return Dispatcher(connected.joblog, admission, limits, ageing_s=settings.ageing_s)
+        dispatcher = Dispatcher(connected.joblog, admission, limits, ageing_s=settings.ageing_s)
+        stack.push_async_callback(dispatcher.close)
+        return dispatcher
 
     await serve_stage(environ, stop, durable=topology.DISPATCHER, workers=settings.workers, build=build)

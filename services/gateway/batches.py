@@ -82,7 +82,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     accepted: facts.BatchAccepted
     given_up: bool
-    """Whether the batch could not be unfolded: there will be no further jobs."""
+    """Whether the batch could not be unfolded as long as it was kept: there will be no further jobs."""
     views: Sequence[JobView | None]
 
 
@@ -159,7 +159,7 @@ class Batches:
                 return await self._view(item.job_id)
 
         views = await asyncio.gather(*(view(item) for item in accepted.items))
-        return Opened(accepted, any(facts.ends_run(fact) for fact in recorded), views)
+        return Opened(accepted, any(isinstance(fact, facts.JobExpired) for fact in recorded), views)
 
     def shown(self, opened: Opened) -> Batch:
         """What the owner is shown."""

@@ -47,7 +47,7 @@ class Held:
         try:
             await self._admission.take(self.job_id, self._place, self._limits)
         except QueueFull as full:
-            raise queue_full(full.active, full.waiting, self._limits) from full
+            raise queue_full(full, self._limits) from full
 
     async def append(self, fact: facts.JobAccepted | facts.BatchAccepted) -> bool:
         """Append, trying again where no answer came: the subject is the idempotency key. False if another was first.

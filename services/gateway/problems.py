@@ -17,7 +17,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Message, Scope, Send
 
 from chassis import telemetry
-from chassis.admission import Limits
+from chassis.admission import Limits, QueueFull
 from chassis.joblog import LogFull
 from chassis.store import Missing, StoreFull
 from contracts.progress import JobView
@@ -91,13 +91,22 @@ def expired_sentence(view: JobView) -> str:
     return "This recording has been kept as long as promised and is now deleted."
 
 
-def queue_full(active: int, waiting: int, limits: Limits) -> Problem:
-    """No place: the active ones are taken, and the caller's queue is full."""
+def queue_full(full: QueueFull, limits: Limits) -> Problem:
+    """No place: the active ones are taken, and the caller's queue is full, or that of all callers."""
+    if full.unstarted is not None:
+        said = (
+            f"with this, {full.unstarted:,} jobs of all users would be waiting, and at most "
+            f"{limits.max_waiting_jobs:,} may"
+        )
+    else:
+        said = (
+            f"{full.active} jobs are running, of {limits.max_active_jobs} at a time, and {full.waiting} of yours are "
+            f"waiting, of {limits.max_queued_jobs} at most"
+        )
     return Problem(
         429,
         "queue_full",
-        f"System busy: {active} jobs are running, of {limits.max_active_jobs} at a time, and {waiting} of yours are "
-        f"waiting, of {limits.max_queued_jobs} at most. Try again in {_RETRY_AFTER_S} seconds.",
+        f"System busy: {said}. Try again in {_RETRY_AFTER_S} seconds.",
         headers={"Retry-After": str(_RETRY_AFTER_S)},
     )
 

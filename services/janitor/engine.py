@@ -74,10 +74,16 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A batch, and where in the log it came last."""
+    """A batch, and where in the log it, or that it was given up, came last."""
 
     last_seq: int
     accepted: facts.BatchAccepted
+    failed: facts.JobFailed | None = None
+
+    @property
+    def waking(self) -> facts.BatchAccepted | facts.JobFailed:
+        """What the dispatcher wakes on: of a run that has ended, no other message is looked at than its end."""
+        return self.failed or self.accepted
 
 
 class Survey:
@@ -92,6 +98,8 @@ class Survey:
         if isinstance(fact, facts.BatchAccepted):
             self._add_batch(seq, fact)
             return
+        if isinstance(fact, facts.JobFailed) and (batch := self.batches.get(fact.job_id)) is not None:
+            self.batches[fact.job_id] = msgspec.structs.replace(batch, last_seq=seq, failed=fact)
         job = self.jobs.setdefault(fact.job_id, Job(owner=fact.owner))
         job.last_seq = seq
         if isinstance(fact, facts.ShareMinted | facts.ShareRevoked):
@@ -123,11 +131,11 @@ class Survey:
         self.batches = {batch_id: one for batch_id, one in self.batches.items() if one.last_seq >= first_seq}
 
     def folded(self) -> list[Batch]:
-        """Batches that the dispatcher has not given up, and of which it has not accepted every job yet."""
+        """Batches that are kept, and of which the dispatcher has not accepted every job yet, given up or not."""
         return [
             batch
             for batch_id, batch in self.batches.items()
-            if batch_id not in self.jobs
+            if not (batch_id in self.jobs and self.jobs[batch_id].expired)
             and any(item.job_id in self.jobs and not self.jobs[item.job_id].run for item in batch.accepted.items)
         ]
 
@@ -169,7 +177,8 @@ class Survey:
 
     def _add_batch(self, seq: int, batch: facts.BatchAccepted) -> None:
         """Its files are spoken of from here on, though the jobs come later."""
-        self.batches[batch.job_id] = Batch(seq, batch)
+        known = self.batches.get(batch.job_id)
+        self.batches[batch.job_id] = Batch(seq, batch, known.failed if known is not None else None)
         for item in batch.items:
             job = self.jobs.setdefault(item.job_id, Job(owner=batch.owner, last_seq=seq))
             if item.source is not None:

@@ -3,7 +3,7 @@
 The dispatcher is the one that moves places on; what can be put right by waking it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -39,11 +39,16 @@ Known = Mapping[str, Sequence[facts.AnyFact]]
 """All facts of each job, in log order."""
 
 
-def misplaced(ledger: Ledger, jobs: Known, limits: Limits, *, now: datetime, silent_s: float) -> list[Remedy]:
-    """What is to be done. `silent_s`: how long a place may be held of which no fact tells and nobody renews."""
+def misplaced(
+    ledger: Ledger, jobs: Known, limits: Limits, *, now: datetime, silent_s: float, folded: Collection[str] = ()
+) -> list[Remedy]:
+    """What is to be done. `silent_s`: how long a place may be held of which no fact tells and nobody renews.
+    `folded`: batches that lack jobs still, so that these and the batch keep their places.
+    """
     remedies: list[Remedy] = []
     for job_id, place in ledger.places.items():
-        remedies += _of_place(job_id, place, jobs.get(job_id, ()), now, silent_s)
+        if job_id not in folded:
+            remedies += _of_place(job_id, place, jobs.get(job_id, ()), now, silent_s, place.batch in folded)
     for job_id, known in jobs.items():
         remedies += _of_job(job_id, known, ledger)
     return [*remedies, *starved(ledger, jobs, limits)]
@@ -64,7 +69,7 @@ def starved(ledger: Ledger, jobs: Known, limits: Limits) -> list[Wake]:
 
 
 def _of_place(
-    job_id: str, place: Place, known: Sequence[facts.AnyFact], now: datetime, silent_s: float
+    job_id: str, place: Place, known: Sequence[facts.AnyFact], now: datetime, silent_s: float, is_to_come: bool
 ) -> list[Remedy]:
     of_run = _of_run(known, place.run)
     if _over(of_run) or any(isinstance(fact, facts.JobAccepted) and fact.run > place.run for fact in known):
@@ -72,7 +77,8 @@ def _of_place(
     accepted = _accepted(of_run)
     if accepted is None:
         silent = (now - place.since).total_seconds() > silent_s
-        return [Release(job_id=job_id, run=place.run)] if silent and not of_run else []
+        unheard_of = all(isinstance(fact, facts.BatchAccepted) for fact in of_run)
+        return [Release(job_id=job_id, run=place.run)] if silent and unheard_of and not is_to_come else []
     if place.state is State.UPLOADING:
         return [Wake(accepted=accepted, unheard=True)]
     if place.state is State.CANCELLED:

@@ -99,7 +99,7 @@ class Reconciliation:
         asked = sorted(working | set(ledger.places))
         said = {job_id: _said(await self._joblog.history_of(job_id)) for job_id in asked}
         return {
-            **self._places(admission, ledger, said, settled[topology.DISPATCHER.name]),
+            **self._places(admission, ledger, said, survey, settled[topology.DISPATCHER.name]),
             **self._work({job_id: said[job_id] for job_id in working}, settled),
             **self._batches(survey, settled[topology.DISPATCHER.name]),
             **self._expiries(survey, scheduled, settled[topology.RETENTION.name]),
@@ -117,12 +117,19 @@ class Reconciliation:
         return Settled(seq, idle=not info.num_ack_pending and not info.num_pending)
 
     def _places(
-        self, admission: Admission, ledger: Ledger, said: Mapping[str, list[Said]], dispatcher: Settled
+        self,
+        admission: Admission,
+        ledger: Ledger,
+        said: Mapping[str, list[Said]],
+        survey: Survey,
+        dispatcher: Settled,
     ) -> Wrong:
         wrong: Wrong = {}
         jobs = {job_id: [one.fact for one in entries] for job_id, entries in said.items()}
         now = datetime.now(UTC)
-        for remedy in misplaced(ledger, jobs, self._limits, now=now, silent_s=self._numbers.ack_wait_s):
+        folded = {batch.accepted.job_id for batch in survey.folded()}
+        silent_s = self._numbers.ack_wait_s
+        for remedy in misplaced(ledger, jobs, self._limits, now=now, silent_s=silent_s, folded=folded):
             match remedy:
                 case Release(job_id=job_id, run=run):
                     key = ("place_without_job", job_id, str(run))
@@ -149,7 +156,7 @@ class Reconciliation:
 
     def _batches(self, survey: Survey, dispatcher: Settled) -> Wrong:
         return {
-            ("work_vanished", topology.DISPATCHER.name, str(batch.last_seq)): partial(self._again, batch.accepted)
+            ("work_vanished", topology.DISPATCHER.name, str(batch.last_seq)): partial(self._again, batch.waking)
             for batch in survey.folded()
             if dispatcher.seq >= batch.last_seq
         }

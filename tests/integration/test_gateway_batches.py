@@ -6,20 +6,25 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import msgspec
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from chassis.admission import Admission, State
-from chassis.joblog import Entry, JobLog
+from chassis import telemetry
+from chassis.admission import Admission, Limits, State
+from chassis.joblog import Entry, JobLog, LogFull
+from chassis.settle import Work
 from chassis.store import Store
 from contracts import facts, topology
+from contracts.failures import FailureCode
 from contracts.parameters import Parameters
 from services.dispatcher.app import serve as serve_dispatcher
+from services.dispatcher.handler import Dispatcher
 from services.gateway.batch_routes import BODY_BYTES_MAX
 from services.gateway.batches import FACT_BYTES_MAX, check_fits
 from services.gateway.naming import ITEMS_MAX
@@ -436,12 +441,7 @@ async def test_a_dispatcher_killed_before_it_made_all_jobs_makes_each_once(
     # when another takes over
     async with dispatcher(environ):
         jobs = await made(joblog, ITEMS_MAX)
-
-        async def acked() -> bool:
-            info = await client.jetstream().consumer_info(topology.JOBS, topology.DISPATCHER.name)
-            return not info.num_pending and not info.num_ack_pending
-
-        await until(acked, 30)
+        await until(lambda: _all_acked(client), 30)
     # then every job is there once, with one place
     assert {fact.job_id for fact in jobs} == {job["job_id"] for job in batch["jobs"]}
     assert len(await made(joblog, ITEMS_MAX)) == ITEMS_MAX
@@ -466,19 +466,7 @@ async def test_a_batch_placed_but_not_published_is_unfolded_by_the_redelivery(
             .with_place(ids[2], place)
         )
     )
-    item = accepted.items[0]
-    await joblog.append(
-        facts.JobAccepted(
-            job_id=item.job_id,
-            run=1,
-            owner=accepted.owner,
-            at=accepted.at,
-            filename=item.filename,
-            source_url=item.source_url,
-            parameters=accepted.parameters,
-            token_sha256=item.token_sha256,
-        )
-    )
+    await joblog.append(_accepted(accepted, accepted.items[0]))
     async with dispatcher(environ):
         jobs = await made(joblog, 3)
     assert {job.job_id for job in jobs} == set(ids)
@@ -496,3 +484,150 @@ async def test_a_batch_whose_message_vanished_is_unfolded_after_a_reconciliation
     async with dispatcher(environ):
         jobs = await made(joblog, 3)
     assert {job.job_id for job in jobs} == {job["job_id"] for job in batch["jobs"]}
+
+
+async def test_a_batch_that_was_given_up_midway_is_completed(
+    gateway: Gateway, environ: dict[str, str], joblog: JobLog, admission: Admission
+) -> None:
+    # given what is left where the tries ran out after the first of the jobs
+    batch = await submit(gateway, [address(n) for n in range(3)])
+    [accepted] = await known(joblog)
+    assert isinstance(accepted, facts.BatchAccepted)
+    counted_as = (await admission.ledger()).places[batch["batch_id"]].counted_as
+    await joblog.append(_accepted(accepted, accepted.items[0]))
+    await joblog.append(_given_up(accepted))
+    assert (await look(gateway, batch))["counts"] == {"pending": 3}
+    # when a dispatcher is there
+    async with dispatcher(environ, max_active_jobs=1):
+        jobs = await made(joblog, 3)
+        await until(lambda: _has_no_place(admission, batch["batch_id"]))
+    # then all of them are, each with a place that counts for whoever sent the batch
+    assert {job.job_id for job in jobs} == {job["job_id"] for job in batch["jobs"]}
+    places = (await admission.ledger()).places
+    assert {one.counted_as for job_id, one in places.items() if job_id != accepted.items[0].job_id} == {counted_as}
+
+
+async def test_a_batch_that_was_given_up_is_woken_by_its_failure_as_often_as_that_is_said(
+    gateway: Gateway, environ: dict[str, str], client: Client, joblog: JobLog
+) -> None:
+    batch = await submit(gateway, [address(n) for n in range(2)])
+    [accepted] = await known(joblog)
+    assert isinstance(accepted, facts.BatchAccepted)
+    failed = _given_up(accepted)
+    await joblog.append(failed)
+    await take(client, topology.DISPATCHER)
+    await joblog.again(failed)  # as a reconciliation does
+    async with dispatcher(environ):
+        jobs = await made(joblog, 2)
+    assert {job.job_id for job in jobs} == {job["job_id"] for job in batch["jobs"]}
+
+
+async def test_an_expired_batch_makes_no_more_jobs(
+    gateway: Gateway, environ: dict[str, str], client: Client, joblog: JobLog
+) -> None:
+    batch = await submit(gateway, [address(1)])
+    [accepted] = await known(joblog)
+    assert isinstance(accepted, facts.BatchAccepted)
+    await joblog.append(_given_up(accepted))
+    await joblog.append(facts.JobExpired(job_id=accepted.job_id, run=1, owner=accepted.owner, at=datetime.now(UTC)))
+    async with dispatcher(environ):
+        await until(lambda: _all_acked(client))
+    assert len(await known(joblog)) == 3
+    assert (await look(gateway, batch))["counts"] == {"failed": 1}
+
+
+async def test_a_batch_keeps_its_place_until_all_its_jobs_are_in_the_log(
+    gateway: Gateway, environ: dict[str, str], client: Client, joblog: JobLog, admission: Admission
+) -> None:
+    # given a batch whose jobs had places, which the janitor took back before the log had them
+    batch = await submit(gateway, [address(n) for n in range(3)])
+    [accepted] = await known(joblog)
+    own = (await admission.ledger()).places[batch["batch_id"]]
+    await admission.change(
+        lambda ledger: ledger.with_place(
+            batch["batch_id"], msgspec.structs.replace(own, jobs=0, batch=batch["batch_id"])
+        )
+    )
+    # when it is unfolded at last
+    async with dispatcher(environ):
+        await made(joblog, 3)
+        await until(lambda: _all_acked(client))
+    # then they count for their owner, and as one batch, and the batch itself for nothing any more
+    places = (await admission.ledger()).places
+    assert set(places) == {job["job_id"] for job in batch["jobs"]}
+    assert {(one.counted_as, one.batch) for one in places.values()} == {(own.counted_as, accepted.job_id)}
+
+
+async def test_a_log_that_does_not_answer_is_no_try_of_a_batch(gateway: Gateway, joblog: JobLog) -> None:
+    class Silent:
+        async def get(self, key: str) -> None:
+            raise nats.errors.TimeoutError
+
+    await submit(gateway, [address(1)])
+    [accepted] = await known(joblog)
+    unfolding = Dispatcher(joblog, Admission(Silent()), Limits(), ageing_s=600.0)
+    work = Work(
+        fact=accepted, recorded=[], attempt=4, subject="", log=telemetry.logger(stage="dispatcher"), joblog=joblog
+    )
+    with pytest.raises(LogFull):  # which is handed back
+        await unfolding(accepted, work)
+
+
+def _accepted(batch: facts.BatchAccepted, item: facts.BatchItem) -> facts.JobAccepted:
+    return facts.JobAccepted(
+        job_id=item.job_id,
+        run=1,
+        owner=batch.owner,
+        at=batch.at,
+        filename=item.filename,
+        source_url=item.source_url,
+        parameters=batch.parameters,
+        token_sha256=item.token_sha256,
+    )
+
+
+def _given_up(batch: facts.BatchAccepted) -> facts.JobFailed:
+    return facts.JobFailed(
+        job_id=batch.job_id, run=1, owner=batch.owner, at=datetime.now(UTC), code=FailureCode.WORKER_LOST,
+        stage="dispatcher", reference="0" * 12, attempts=5,
+    )  # fmt: skip
+
+
+async def _has_no_place(admission: Admission, job_id: str) -> bool:
+    return job_id not in (await admission.ledger()).places
+
+
+async def _all_acked(client: Client) -> bool:
+    info = await client.jetstream().consumer_info(topology.JOBS, topology.DISPATCHER.name)
+    return not info.num_pending and not info.num_ack_pending
+
+
+async def test_a_batch_that_was_given_up_for_good_is_unfolded_after_a_reconciliation(
+    gateway: Gateway, environ: dict[str, str], client: Client, joblog: JobLog, admission: Admission
+) -> None:
+    batch = await submit(gateway, [address(n) for n in range(3)])
+    [accepted] = await known(joblog)
+    assert isinstance(accepted, facts.BatchAccepted)
+    await joblog.append(_accepted(accepted, accepted.items[0]))
+    await joblog.append(_given_up(accepted))
+    await take(client, topology.DISPATCHER)
+    await processed(client, environ | {"SUBTIDE_JANITOR_SECOND_LOOK_S": "0.2"})
+    async with dispatcher(environ):
+        for job in batch["jobs"]:
+            await until(lambda job_id=job["job_id"]: joblog.knows(job_id))
+
+
+async def test_the_place_of_a_batch_whose_jobs_are_all_there_is_given_up(
+    gateway: Gateway, environ: dict[str, str], client: Client, joblog: JobLog, admission: Admission
+) -> None:
+    batch = await submit(gateway, [address(n) for n in range(2)])
+    [accepted] = await known(joblog)
+    assert isinstance(accepted, facts.BatchAccepted)
+    own = (await admission.ledger()).places[batch["batch_id"]]
+    async with dispatcher(environ):
+        await made(joblog, 2)
+        await until(lambda: _all_acked(client))
+    old = msgspec.structs.replace(own, since=own.since - timedelta(seconds=60))
+    await admission.change(lambda ledger: ledger.with_place(batch["batch_id"], old))
+    await processed(client, environ | {"SUBTIDE_JANITOR_SECOND_LOOK_S": "0.2"})
+    assert set((await admission.ledger()).places) == {job["job_id"] for job in batch["jobs"]}

@@ -1,5 +1,6 @@
 """Which waiting job starts next, and when the others may expect to."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -12,10 +13,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def place(
-    state: State = State.WAITING, *, owner: str = "anon", tier: int = 0, since_s: float = 0.0, counted_as: str = "a"
+    state: State = State.WAITING,
+    *,
+    owner: str = "anon",
+    tier: int = 0,
+    since_s: float = 0.0,
+    counted_as: str = "a",
+    jobs: int = 1,
 ) -> Place:
     since = NOW - timedelta(seconds=since_s)
-    return Place(owner=owner, counted_as=counted_as, run=1, tier=tier, state=state, since=since)
+    return Place(owner=owner, counted_as=counted_as, run=1, tier=tier, state=state, since=since, jobs=jobs)
 
 
 def order(*, active: int = 3, per_owner: int = 5, ageing_s: float = 600.0) -> Order:
@@ -57,6 +64,62 @@ def test_no_place_stays_free_while_a_job_may_start(ledger: Ledger) -> None:
     assert ledger.count(State.ACTIVE) >= 2 or all(
         ledger.count(State.ACTIVE, counted_as=one.counted_as) >= 2 for one in waiting
     )
+
+
+def one_by_one(ledger: Ledger, *, free: float = float("inf"), per_owner: float = float("inf")) -> list[str]:
+    """The order as it is defined: whoever is first now starts, and then all are looked at again."""
+    started: list[str] = []
+    while ledger.count(State.ACTIVE) < free:
+        ready = [
+            (job_id, one)
+            for job_id, one in ledger.places.items()
+            if one.state is State.WAITING and ledger.count(State.ACTIVE, counted_as=one.counted_as) < per_owner
+        ]
+        if not ready:
+            break
+
+        def rank(one: Place, ledger: Ledger = ledger) -> tuple[int, int, float]:
+            tier = one.tier - int(max(0.0, (NOW - one.since).total_seconds()) // 600.0)
+            return tier, ledger.count(State.ACTIVE, counted_as=one.counted_as), one.since.timestamp()
+
+        started.append(min(ready, key=lambda each: rank(each[1]))[0])
+        ledger = ledger.with_state(started[-1], State.ACTIVE)
+    return started
+
+
+_crowded = st.builds(
+    place,
+    st.sampled_from([State.WAITING, State.WAITING, *State]),
+    tier=st.integers(-1, 2),
+    # many that came at the same moment, a few to the second of the next tier, one from a clock that is ahead
+    since_s=st.sampled_from([-5.0, 0.0, 0.0, 1.0, 599.0, 600.0, 601.0, 5000.0]),
+    counted_as=st.sampled_from("abcd"),
+    jobs=st.sampled_from([1, 1, 1, 0, 3]),
+)
+
+
+@given(st.lists(_crowded, max_size=25), st.integers(0, 12), st.integers(0, 5), st.integers(0, 30))
+def test_the_order_is_as_if_all_were_looked_at_after_each_start(
+    all_: list[Place], active: int, per_owner: int, first: int
+) -> None:
+    ledger = Ledger({f"j{n}": one for n, one in enumerate(all_)})
+    tested = order(active=active, per_owner=per_owner)
+
+    expected = one_by_one(ledger)
+    assert tested.queue(ledger) == expected
+    assert tested.queue(ledger, first) == expected[:first]
+    assert tested.next_to_start(ledger) == one_by_one(ledger, free=active, per_owner=per_owner)
+
+
+def test_as_many_as_may_wait_hold_nobody_up() -> None:
+    """They took minutes once; the bound is far from what it takes, and far from that."""
+    ledger = Ledger(
+        {f"j{n}": place(tier=n % 3, since_s=n % 1500, counted_as=str(n % 40)) for n in range(Limits().max_waiting_jobs)}
+    )
+    began = time.process_time()
+    assert len(order().queue(ledger)) == len(ledger.places)
+    assert len(order().next_to_start(ledger)) == 3
+    assert time.process_time() - began < 1.0
 
 
 def test_the_lower_tier_goes_first_then_the_oldest() -> None:
