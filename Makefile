@@ -59,6 +59,8 @@ security: setup ## Hostile media, addresses that lead inside, generated requests
 	@$(BIN)/python -m tests.security.media
 	@$(BIN)/python -m tests.security.addresses
 	@$(BIN)/python -m tests.security.schema
+	@echo "Every endpoint and message by every kind of caller:"
+	@$(BIN)/pytest -n0 -q tests/security/test_access.py
 
 chaos: setup ## Faults on purpose: a seeded soak, then kill -9 of everything (SEED=n JOBS=n).
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) --faults $(FAULTS)
