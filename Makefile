@@ -46,7 +46,7 @@ bench: setup ## Speed and memory beside the plain script, three jobs at once, es
 	@$(BIN)/python -m benchmarks.estimates
 
 e2e: setup ## The page in a browser: journeys, every view by axe, pictures in build/screens, and its budgets.
-	@$(BIN)/pytest -n0 tests/e2e/test_page.py
+	@$(BIN)/pytest -n0 tests/e2e/test_page*.py tests/e2e/test_correcting.py
 	@$(BIN)/python -m benchmarks.page
 
 screenshot: setup ## Take the README's picture of the real page anew.

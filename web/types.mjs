@@ -7,7 +7,10 @@ const folder = new URL("./generated/", import.meta.url);
 const read = async (name) => JSON.parse(await readFile(new URL(name, folder), "utf8"));
 const write = (name, text) => writeFile(new URL(name, folder), text);
 
-await write("api.ts", astToString(await openapiTS(await read("openapi.json"))));
+const openapi = await read("openapi.json");
+await write("api.ts", astToString(await openapiTS(openapi)));
+const { pattern } = openapi.components.schemas.Parameters.properties.model;
+await write("limits.ts", `export const MODEL_PATTERN = ${JSON.stringify(pattern)};\n`);
 
 const asyncapi = JSON.stringify((await read("asyncapi.json")).components.schemas);
 const { definitions } = await read("transcript.json");

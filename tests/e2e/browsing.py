@@ -5,10 +5,12 @@ Every look is a check by axe-core and a picture in build/screens/, for people to
 
 import base64
 import shutil
+import wave
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from services.gateway import page as served
@@ -56,11 +58,12 @@ class Visitor:
         self._context = self._browser.new_context(
             storage_state=self._storage, accept_downloads=True, **(screen or DESK)
         )
+        self._context.on("request", lambda request: self._seen(request.url))  # of the service worker too
         page = self._context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._heard)
-        page.on("request", lambda request: self._seen(request.url))
+        page.on("websocket", lambda socket: self._seen(socket.url))
         return page
 
     def leaves(self) -> None:
@@ -104,7 +107,7 @@ def look(page: Any, name: str) -> None:
     assert found == [], f"{name}: {found}"
 
 
-def drop(page: Any, path: Path, name: str, kind: str = "audio/wav") -> None:
+def drop(page: Any, path: Path, name: str, kind: str = "audio/wav", onto: str = ".drop") -> None:
     """Let a file go over the page."""
     dropped = page.evaluate_handle(
         """([encoded, name, type]) => {
@@ -115,7 +118,46 @@ def drop(page: Any, path: Path, name: str, kind: str = "audio/wav") -> None:
         }""",
         [base64.b64encode(path.read_bytes()).decode(), name, kind],
     )
-    page.locator(".drop").dispatch_event("drop", {"dataTransfer": dropped})
+    page.locator(onto).dispatch_event("drop", {"dataTransfer": dropped})
+
+
+def slowed(page: Any, bytes_per_s: int) -> None:
+    """Have uploads go no faster; -1 is as fast as they can."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_s},
+    )
+
+
+def longer(call: Path, path: Path, times: int) -> Path:
+    """The call over and over, each time a bit fainter, so that no result can be found for it."""
+    with wave.open(str(call), "rb") as audio:
+        parameters, frames = audio.getparams(), audio.readframes(audio.getnframes())
+    samples = np.frombuffer(frames, dtype="<i2")
+    with wave.open(str(path), "wb") as audio:
+        audio.setparams(parameters)
+        for n in range(times):
+            audio.writeframes((samples * (1 - n / 100)).astype("<i2").tobytes())
+    return path
+
+
+def focused(page: Any) -> str:
+    """What has the focus, by its name."""
+    name: str = page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")
+    return name
+
+
+def tab_to(page: Any, *names: str) -> None:
+    """Press Tab until something of that name has the focus."""
+    seen = []
+    for _ in range(60):
+        if any(focused(page).startswith(name) for name in names):
+            return
+        page.keyboard.press("Tab")
+        seen.append(focused(page)[:30])
+    raise AssertionError(f"{names} cannot be reached by Tab: {seen}")
 
 
 def card(page: Any, name: str) -> Any:

@@ -1,32 +1,50 @@
 """What people do on the page, in a real browser against the real stack and the real models."""
 
 import re
-import wave
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
-from tests.e2e.browsing import DARK, DESK, JOB_MS, NEEDED, PHONE, Visitor, card, completed, drop, look, panel, until
+from tests.e2e.browsing import (
+    DARK,
+    DESK,
+    JOB_MS,
+    NEEDED,
+    PHONE,
+    Visitor,
+    card,
+    completed,
+    drop,
+    focused,
+    longer,
+    look,
+    panel,
+    tab_to,
+    until,
+)  # fmt: skip
 from tests.e2e.conftest import Stack, started
 
 pytestmark = NEEDED
 
 
-def test_who_drops_a_file_and_leaves_finds_the_subtitles_later(visitor: Visitor, stack: Stack, call: Path) -> None:
+def test_who_drops_a_file_and_leaves_finds_the_subtitles_later(
+    visitor: Visitor, stack: Stack, call: Path, tmp_path: Path
+) -> None:
     # given a file that is dropped
     page = visitor.arrives()
     page.goto(stack.url)
-    drop(page, call, "call.wav")
+    drop(page, longer(call, tmp_path / "call.wav", 6), "call.wav")
     # when the panel opens by itself, its captions come in live, and the browser is closed
     ours = card(page, "call.wav")
     ours.wait_for()
     assert "You can safely close this browser." in ours.inner_text()
     look(page, "panel-active")
-    ours.get_by_role("button", name=re.compile("Watch live: call.wav|View call.wav")).click()
-    page.locator(".live-line, .rows").first.wait_for(timeout=JOB_MS)
+    ours.get_by_role("button", name="Watch live: call.wav").click()
+    page.locator(".live-line").first.wait_for(timeout=JOB_MS)
+    assert "hello" in page.locator(".live-line").first.inner_text().lower()
+    assert page.locator(".rows").count() == 0
     look(page, "live-captions")
     assert "token" not in page.url
     visitor.leaves()
@@ -37,11 +55,22 @@ def test_who_drops_a_file_and_leaves_finds_the_subtitles_later(visitor: Visitor,
     page.get_by_text("Speaker 1").first.wait_for()
     page.get_by_label("Search in the transcript").fill("new jersey")
     page.locator(".hit").first.wait_for()
-    # and to take away
+    # and to hear from where it is said
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('video, audio')?.currentTime > 1")
+    # and to correct
+    page.get_by_label("Search in the transcript").fill("")
+    page.get_by_role("button", name="Correct", exact=True).click()
+    page.locator("[data-w='0']").click()
+    page.locator("[data-e='0']").fill("Ahoy")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved as version 1.").wait_for()
+    # and to take away, as it was corrected
     with page.expect_download() as taken:
-        page.get_by_role("button", name="Download SRT").click()
+        page.get_by_role("button", name="Download SRT", exact=True).click()
     assert taken.value.suggested_filename == "call.srt"
-    assert "-->" in Path(taken.value.path()).read_text()
+    assert "Ahoy" in Path(taken.value.path()).read_text().partition("\n\n")[0]
     visitor.leaves()
 
 
@@ -72,19 +101,20 @@ def test_a_job_that_was_cancelled_can_be_had_after_all(visitor: Visitor, stack: 
 def test_what_is_no_recording_fails_with_a_sentence_and_can_be_removed(
     visitor: Visitor, stack: Stack, tmp_path: Path
 ) -> None:
-    letter = tmp_path / "letter.txt"
+    letter = tmp_path / "letter.bin"
     letter.write_text("Dear Sir or Madam")
     page = visitor.arrives()
     page.goto(stack.url)
-    drop(page, letter, "letter.txt", "text/plain")
+    drop(page, letter, "letter.bin", "application/octet-stream")
+    page.get_by_text("letter.bin does not look like a recording by its name.").wait_for()
     page.get_by_role("dialog", name="Your jobs").wait_for()
     shown = panel(page, "Failed")
-    failed = card(page, "letter.txt")
+    failed = card(page, "letter.bin")
     failed.get_by_text("This file is not a recording we can read.").wait_for()
     look(page, "panel-failed")
     # it fails again in the same way
-    failed.get_by_role("button", name="Retry letter.txt with the same settings").click()
-    shown.get_by_role("button", name="Remove letter.txt").click()
+    failed.get_by_role("button", name="Retry letter.bin with the same settings").click()
+    shown.get_by_role("button", name="Remove letter.bin").click()
     look(page, "remove-asked")
     page.get_by_role("button", name="Delete for good").click()
     shown.get_by_text("Nothing has failed.").wait_for()
@@ -123,7 +153,7 @@ def test_where_no_place_is_free_the_page_waits_and_goes_on_by_itself(browser: An
         visitor.expected = ["429"]
         page = visitor.arrives()
         # given a job that takes the only place
-        accepted = stack.submit(_longer(call, tmp_path / "long.wav", 40), name="long.wav").json()
+        accepted = stack.submit(longer(call, tmp_path / "long.wav", 40), name="long.wav").json()
         # when a file is dropped
         page.goto(stack.url)
         page.get_by_text("System busy: 1 running, 0 waiting.").wait_for()
@@ -194,13 +224,14 @@ def test_the_whole_path_can_be_walked_by_keyboard(visitor: Visitor, stack: Stack
     visitor.knows(completed(stack, call, "keys.wav"))
     page = visitor.arrives()
     page.add_init_script("window.showOpenFilePicker = undefined")  # its window is the system's, which no test can reach
+    page.on("filechooser", lambda _: None)  # from the start: who begins to listen as the key is pressed may be late
     page.goto(stack.url)
     page.get_by_role("heading", name="Subtitles, while you do something else.").wait_for()
     # the first stop leads past the head of the page
     page.keyboard.press("Tab")
-    assert _focused(page) == "Skip to content"
+    assert focused(page) == "Skip to content"
     # choosing a file is a button, which a chooser follows
-    _tab_to(page, "Choose files")
+    tab_to(page, "Choose files")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(str(call))
@@ -211,21 +242,21 @@ def test_the_whole_path_can_be_walked_by_keyboard(visitor: Visitor, stack: Stack
         assert page.evaluate("document.activeElement.closest('[role=dialog]') !== null")
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
-    _tab_to(page, "Jobs")
+    tab_to(page, "Jobs")
     page.keyboard.press("Enter")
     page.get_by_role("dialog", name="Your jobs").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
-    assert "Jobs" in _focused(page)
+    assert "Jobs" in focused(page)
     page.keyboard.press("Enter")
     # on to the transcript
     page.get_by_role("dialog", name="Your jobs").wait_for()
-    _tab_to(page, "Active", "Completed", "Failed")
+    tab_to(page, "Active", "Completed", "Failed")
     for _ in range(3):
         if page.get_by_role("tab", name="Completed").get_attribute("aria-selected") == "true":
             break
         page.keyboard.press("ArrowRight")
-    _tab_to(page, "View keys.wav")
+    tab_to(page, "View keys.wav")
     page.keyboard.press("Enter")
     page.locator(".rows").wait_for()
     # where the player obeys, and the search takes the focus
@@ -286,33 +317,3 @@ def test_what_is_gone_says_so(visitor: Visitor, stack: Stack, call: Path) -> Non
     page.get_by_role("heading", name="This recording is no longer here").wait_for()
     look(page, "expired")
     visitor.leaves()
-
-
-def _longer(call: Path, path: Path, times: int) -> Path:
-    """The call over and over, each time a bit fainter, so that no result can be found for it."""
-    with wave.open(str(call), "rb") as audio:
-        parameters, frames = audio.getparams(), audio.readframes(audio.getnframes())
-    samples = np.frombuffer(frames, dtype="<i2")
-    with wave.open(str(path), "wb") as audio:
-        audio.setparams(parameters)
-        for n in range(times):
-            audio.writeframes((samples * (1 - n / 100)).astype("<i2").tobytes())
-    return path
-
-
-def _focused(page: Any) -> str:
-    focused: str = page.evaluate(
-        "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
-    )
-    return focused
-
-
-def _tab_to(page: Any, *names: str) -> None:
-    """Press Tab until something of that name has the focus."""
-    seen = []
-    for _ in range(60):
-        if any(_focused(page).startswith(name) for name in names):
-            return
-        page.keyboard.press("Tab")
-        seen.append(_focused(page)[:30])
-    raise AssertionError(f"{names} cannot be reached by Tab: {seen}")

@@ -110,9 +110,10 @@ export const api = {
       body: JSON.stringify(subscription),
       headers: { "Content-Type": "application/json" },
     }).then(() => undefined),
-  quality: (id: string, token: string) => json<Quality>(`/api/jobs/${id}/quality`, token),
-  captions: (id: string, token: string, preset: PresetName) =>
-    asked(`/api/jobs/${id}/download/vtt?preset=${preset}`, token).then((answer) => answer.text()),
+  quality: (id: string, token: string, version: number) =>
+    json<Quality>(`/api/jobs/${id}/quality?version=${version}`, token),
+  captions: (id: string, token: string, preset: PresetName, version: number) =>
+    asked(`/api/jobs/${id}/download/vtt?preset=${preset}&version=${version}`, token).then((answer) => answer.text()),
   file: (id: string, token: string, format: string, preset: PresetName | null, version: number | null) => {
     const query = new URLSearchParams();
     if (preset !== null) query.set("preset", preset);

@@ -1,17 +1,20 @@
-import { lazy, Suspense, useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { Guard } from "./broken";
+import { focusContent } from "./focus";
 import { formatPercent } from "./format";
 import { Home } from "./home";
 import { Icon } from "./icons";
+import { isField } from "./keys";
+import { fetchAhead, JobPage, NotifyCard, Panel } from "./later/parts";
+import { Opening } from "./panel/opening";
 import { Link, navigate, usePath } from "./route";
-import { jobIdOf, notices, onSubmitted, useJobs, useUploads } from "./session";
+import { Announcer, say } from "./said";
+import { jobIdOf, jobs, notices, onSubmitted, uploads, useJobs, useUploads } from "./session";
+import { Endings } from "./state/endings";
 import { isOver } from "./state/merge";
 import { strings } from "./strings";
 import { ThemeButton } from "./theme";
-
-const panel = () => import("./panel/panel");
-const Panel = lazy(panel);
-const NotifyCard = lazy(() => import("./notify/card"));
-const JobPage = lazy(() => import("./job/page"));
+import { isOnItsWay } from "./uploads/uploads";
 
 const text = strings.header;
 
@@ -20,28 +23,45 @@ export function App() {
   const jobId = jobIdOf(path);
   const [panelOpen, setPanelOpen] = useState(false);
   const [panelSeen, setPanelSeen] = useState(false);
-  const [said, setSaid] = useState("");
+  const [opening] = useState(() => new Opening());
   const { items, stale } = useJobs();
   const { asking, refused } = useSyncExternalStore(notices.subscribe, notices.current);
   const running = items.filter(({ mine, known }) => mine && (known === null || !isOver(known.job))).length;
 
-  const openPanel = useCallback((open: boolean) => {
+  const show = useCallback((open: boolean) => {
     setPanelOpen(open);
     if (open) setPanelSeen(true);
+    else focusContent(true);
   }, []);
-
-  useEffect(
-    () =>
-      onSubmitted((_, filename) => {
-        setSaid(strings.uploads.added(filename));
-        if (jobIdOf(location.pathname) === null) openPanel(true);
-      }),
-    [openPanel],
+  const byHand = useCallback(
+    (open: boolean) => {
+      opening.touched();
+      show(open);
+    },
+    [opening, show],
   );
+
   useEffect(() => {
-    const idle = setTimeout(() => void panel(), 1500);
-    return () => clearTimeout(idle);
-  }, []);
+    const count = () => opening.sees(uploads.current().items.filter(isOnItsWay).length);
+    const ends = [
+      uploads.subscribe(count),
+      onSubmitted((_, filename) => {
+        say(strings.uploads.added(filename));
+        if (jobIdOf(location.pathname) === null && opening.submitted(isField(document.activeElement))) show(true);
+      }),
+    ];
+    count();
+    const turned = ({ target }: Event) => isField(target) && opening.types();
+    for (const kind of ["focusin", "input"]) document.addEventListener(kind, turned);
+    return () => {
+      for (const kind of ["focusin", "input"]) document.removeEventListener(kind, turned);
+      for (const end of ends) end();
+    };
+  }, [opening, show]);
+  useAnnouncedEndings();
+  useFocusThatFollows(path);
+  useEffect(fetchAhead, []);
+  useEffect(leaveNoPageByDropping, []);
 
   return (
     <>
@@ -58,7 +78,7 @@ export function App() {
         <div className="top-actions">
           {jobId !== null && <UploadPill />}
           <ThemeButton />
-          <button type="button" className="button quiet" onClick={() => openPanel(true)} aria-haspopup="dialog">
+          <button type="button" className="button quiet" onClick={() => byHand(true)} aria-haspopup="dialog">
             <Icon name="jobs" />
             <span aria-hidden="true">{text.jobs}</span>
             {running > 0 && (
@@ -79,51 +99,67 @@ export function App() {
         )}
       </div>
       <main id="content" tabIndex={-1}>
-        {jobId === null ? (
-          <Home onSeeJobs={() => openPanel(true)} />
-        ) : (
-          <Suspense fallback={<Waiting />}>
-            <JobPage key={jobId} id={jobId} />
-          </Suspense>
-        )}
+        <Guard key={path} place="page">
+          {jobId === null ? <Home onSeeJobs={() => byHand(true)} /> : <JobPage key={jobId} id={jobId} />}
+        </Guard>
       </main>
       <footer className="foot">
         <a href="/docs">{strings.footer.api}</a>
         <a href="/health/ready">{strings.footer.health}</a>
       </footer>
-      <p className="hidden" aria-live="polite">
-        {said}
-      </p>
-      {(asking || refused) && (
-        <Suspense fallback={null}>
-          <NotifyCard />
-        </Suspense>
-      )}
-      {panelSeen && (
-        <Suspense fallback={null}>
+      <Announcer />
+      <Guard place="corner">
+        {(asking || refused) && <NotifyCard />}
+        {panelSeen && (
           <Panel
             open={panelOpen}
-            onOpenChange={openPanel}
+            onOpenChange={byHand}
             onView={(id) => {
-              openPanel(false);
+              byHand(false);
               navigate(`/jobs/${id}`);
             }}
           />
-        </Suspense>
-      )}
+        )}
+      </Guard>
     </>
   );
 }
 
-export function Waiting() {
-  return (
-    <div className="waiting" role="status">
-      <span className="hidden">{strings.loading}</span>
-      <div className="bone wide" />
-      <div className="bone" />
-      <div className="bone" />
-    </div>
-  );
+/** The end of each of one's own jobs is said, whatever is shown. */
+function useAnnouncedEndings(): void {
+  const [endings] = useState(() => new Endings());
+  useEffect(() => {
+    const look = () => {
+      for (const { status, filename } of endings.of(jobs.current().items))
+        if (status === "completed" || status === "failed") say(strings.jobs.said[status](filename));
+    };
+    look();
+    return jobs.subscribe(look);
+  }, [endings]);
+}
+
+/** Where another address is shown, the focus goes there too. */
+function useFocusThatFollows(path: string): void {
+  const before = useRef(path);
+  useEffect(() => {
+    if (before.current !== path) focusContent();
+    before.current = path;
+  }, [path]);
+}
+
+/** A file that is let go beside the place for it would be opened instead of the page. */
+function leaveNoPageByDropping(): () => void {
+  const stay = (event: DragEvent) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  };
+  addEventListener("dragover", stay);
+  addEventListener("drop", stay);
+  return () => {
+    removeEventListener("dragover", stay);
+    removeEventListener("drop", stay);
+  };
 }
 
 function UploadPill() {

@@ -1,14 +1,14 @@
-import { type DragEvent, useEffect, useRef, useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { formatBytes } from "./format";
 import { Icon } from "./icons";
 import { uploads, useUploads } from "./session";
 import { strings } from "./strings";
-import { type Asked, NOTHING_ASKED, Options, parametersOf } from "./uploads/options";
+import { type Asked, NOTHING_ASKED, parametersOf, wrongOf } from "./uploads/asked";
+import { kindOf } from "./uploads/kinds";
+import { Options } from "./uploads/options";
 import { UploadList } from "./uploads/view";
 
 const text = strings.home;
-const RECORDING =
-  /\.(mp4|m4v|mov|mkv|webm|avi|wmv|flv|mpe?g|ts|mts|m2ts|3gp|mp3|m4a|m4b|aac|wav|flac|og[gva]|opus|wma|aiff?|amr|caf)$/i;
 
 interface Picked {
   file: File;
@@ -16,7 +16,7 @@ interface Picked {
 }
 interface Notice {
   key: number;
-  kind: "refused" | "odd";
+  kind: "refused" | "odd" | "options";
   sentence: string;
 }
 
@@ -26,6 +26,8 @@ export function Home({ onSeeJobs }: { onSeeJobs: () => void }) {
   const [notices, setNotices] = useState<Notice[]>([]);
   const [over, setOver] = useState(false);
   const input = useRef<HTMLInputElement>(null);
+  const chooser = useRef<HTMLButtonElement>(null);
+  const options = useRef<HTMLDetailsElement>(null);
   const count = useRef(0);
 
   useEffect(() => {
@@ -33,29 +35,43 @@ export function Home({ onSeeJobs }: { onSeeJobs: () => void }) {
     void uploads.askCapacity();
   }, []);
 
+  /** The parameters of what is sent now; null, and said why, where the server would refuse them. */
+  const parameters = () => {
+    const [sentence] = Object.values(wrongOf(asked));
+    if (sentence === undefined) return parametersOf(asked);
+    setNotices([{ key: count.current++, kind: "options", sentence: text.wrongOptions(sentence) }]);
+    if (options.current) options.current.open = true;
+    options.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+    return null;
+  };
+
   const add = (picked: readonly Picked[]) => {
+    const wanted = parameters();
+    if (wanted === null) return;
     const told: Notice[] = [];
     const tell = (kind: Notice["kind"], sentence: string) => told.push({ key: count.current++, kind, sentence });
     for (const { file, handle } of picked) {
       const limit = capacity?.max_upload_bytes ?? Number.POSITIVE_INFINITY;
-      if (file.size === 0) tell("refused", text.empty(file.name));
+      const kind = kindOf(file);
+      if (kind === "other") tell("refused", text.noRecording(file.name));
+      else if (file.size === 0) tell("refused", text.empty(file.name));
       else if (file.size > limit) tell("refused", text.large(file.name, formatBytes(file.size), formatBytes(limit)));
       else {
-        if (!RECORDING.test(file.name) && !/^(audio|video)\//.test(file.type)) tell("odd", text.odd(file.name));
-        uploads.add(file, handle, parametersOf(asked));
+        if (kind === "unknown") tell("odd", text.odd(file.name));
+        uploads.add(file, handle, wanted);
       }
     }
     setNotices(told);
   };
 
-  const dropped = async (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    const items = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
+  const dropped = async (carried: DataTransfer) => {
+    const items = [...carried.items].filter(({ kind }) => kind === "file");
     const handles = items.map((item) => ({ file: item.getAsFile(), handle: handleOf(item) }));
     const picked = await Promise.all(handles.map(async ({ file, handle }) => ({ file, handle: await handle })));
     add(picked.flatMap(({ file, handle }) => (file ? [{ file, handle }] : [])));
   };
+
+  useDropsAnywhere(setOver, (carried) => void dropped(carried));
 
   const choose = async () => {
     const picker = (window as Picking).showOpenFilePicker;
@@ -77,24 +93,13 @@ export function Home({ onSeeJobs }: { onSeeJobs: () => void }) {
         <h1>{text.title}</h1>
         <p className="lead">{text.lead}</p>
       </section>
-      {/* eslint-disable-next-line jsx-a11y/no-static-element-interactions -- the button in it does the same by keyboard */}
-      <div
-        className={over ? "drop over" : "drop"}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={(event) => {
-          if (!event.currentTarget.contains(event.relatedTarget as Node | null)) setOver(false);
-        }}
-        onDrop={(event) => void dropped(event)}
-      >
+      <div className={over ? "drop over" : "drop"}>
         <span className="drop-icon">
           <Icon name="upload" size={30} />
         </span>
         <p className="drop-title">{over ? text.dropNow : text.drop}</p>
         <p className="drop-or">{text.or}</p>
-        <button type="button" className="button primary" onClick={() => void choose()}>
+        <button ref={chooser} type="button" className="button primary" onClick={() => void choose()}>
           {text.choose}
         </button>
         <input
@@ -122,7 +127,7 @@ export function Home({ onSeeJobs }: { onSeeJobs: () => void }) {
           </div>
         )}
         {notices.map(({ key, kind, sentence }) => (
-          <div key={key} className={`notice ${kind}`}>
+          <div key={key} className={kind === "odd" ? "notice" : "notice bad"}>
             <p>{sentence}</p>
             <button
               type="button"
@@ -135,10 +140,53 @@ export function Home({ onSeeJobs }: { onSeeJobs: () => void }) {
           </div>
         ))}
       </div>
-      <Options asked={asked} onChange={setAsked} />
-      <UploadList />
+      <Options
+        ref={options}
+        asked={asked}
+        onChange={(next) => {
+          setAsked(next);
+          setNotices((all) => all.filter(({ kind }) => kind !== "options")); // it is seen to
+        }}
+      />
+      <UploadList
+        stays={() => chooser.current}
+        onRetry={(key) => {
+          const wanted = parameters();
+          if (wanted !== null) uploads.resume(key, wanted);
+        }}
+      />
     </div>
   );
+}
+
+/** Files may be let go anywhere over the page: who has aimed badly meant the same. */
+function useDropsAnywhere(onOver: (over: boolean) => void, onDrop: (carried: DataTransfer) => void): void {
+  const take = useEffectEvent(onDrop);
+  useEffect(() => {
+    const over = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "copy";
+      onOver(true);
+    };
+    const left = ({ relatedTarget }: DragEvent) => {
+      if (relatedTarget === null) onOver(false);
+    };
+    const dropped = (event: DragEvent) => {
+      onOver(false);
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      take(event.dataTransfer);
+    };
+    addEventListener("dragover", over);
+    addEventListener("dragleave", left);
+    addEventListener("drop", dropped);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("dragleave", left);
+      removeEventListener("drop", dropped);
+    };
+  }, [onOver]);
 }
 
 type Picking = Window & { showOpenFilePicker?: (how: { multiple: true }) => Promise<FileSystemFileHandle[]> };

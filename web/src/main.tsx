@@ -4,7 +4,9 @@ import { App } from "./app";
 import { start } from "./session";
 import "./styles/base.css";
 import "./styles/home.css";
+import { showTheme } from "./theme";
 
+showTheme();
 start();
 const root = document.getElementById("root");
 if (root)

@@ -7,6 +7,7 @@ const client = new QueryClient({
     queries: {
       retry: (count, error) => count < 4 && (!(error instanceof Problem) || error.passing),
       networkMode: "always",
+      refetchOnReconnect: true,
     },
     mutations: { networkMode: "always" },
   },

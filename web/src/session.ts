@@ -5,7 +5,8 @@ import { browser, listen } from "./notify/browser";
 import { Notices } from "./notify/notices";
 import { Connection, type Handlers, type Socket } from "./state/connection";
 import { type Item, Jobs, type State as JobsState } from "./state/jobs";
-import { JobStore } from "./state/storage";
+import { lasting, passing } from "./state/places";
+import { GoneStore, JobStore } from "./state/storage";
 import { Records } from "./uploads/records";
 import { type State as UploadsState, Uploads } from "./uploads/uploads";
 
@@ -15,15 +16,17 @@ const STALE_AFTER_MS = 2_000;
 type Submitted = (jobId: string, filename: string) => void;
 
 const submittedListeners = new Set<Submitted>();
-const store = new JobStore(localStorage);
+const store = new JobStore(lasting);
 
-export const jobs = new Jobs(store, new JobStore(sessionStorage, "subtide.visited.1"), api, () => clock.now());
-export const uploads = new Uploads(new Records(localStorage), (jobId, token, record) => {
+export const jobs = new Jobs(store, new JobStore(passing, "subtide.visited.1"), new GoneStore(passing), api, () =>
+  clock.now(),
+);
+export const uploads = new Uploads(new Records(lasting), (jobId, token, record) => {
   jobs.add(jobId, token);
   for (const listener of submittedListeners) listener(jobId, record.name);
 });
 
-export const notices = new Notices(localStorage, browser, {
+export const notices = new Notices(lasting, browser, {
   notificationKey: api.notificationKey,
   notify: api.notify,
 });
@@ -95,8 +98,8 @@ export function start(): void {
     connection.lost();
   });
   addEventListener("online", () => {
-    if (jobs.current().connected) jobs.setStale(false);
     connection.wake();
+    void jobs.back();
   });
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") connection.wake();

@@ -1,4 +1,5 @@
 import type { FactHappened, Job, Progress, Snapshot } from "../generated/messages";
+import { Memory } from "../src/state/places";
 
 export function aJob(changes: Partial<Job> = {}): Job {
   return {
@@ -67,27 +68,11 @@ export const aProgress = (seq: number, changes: Partial<Progress> = {}): Progres
   ...changes,
 });
 
-/** A storage in memory. */
-export class MemoryStorage implements Storage {
-  private readonly entries = new Map<string, string>();
+/** A storage in memory, which may be full. */
+export class MemoryStorage extends Memory {
   full = false;
-  get length(): number {
-    return this.entries.size;
-  }
-  clear(): void {
-    this.entries.clear();
-  }
-  getItem(key: string): string | null {
-    return this.entries.get(key) ?? null;
-  }
-  key(index: number): string | null {
-    return [...this.entries.keys()][index] ?? null;
-  }
-  removeItem(key: string): void {
-    this.entries.delete(key);
-  }
-  setItem(key: string, value: string): void {
+  override setItem(key: string, value: string): void {
     if (this.full && value.length > 200) throw new DOMException("full", "QuotaExceededError");
-    this.entries.set(key, value);
+    super.setItem(key, value);
   }
 }

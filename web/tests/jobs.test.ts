@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { type Api, Jobs, OVER_WATCHED, type Watcher } from "../src/state/jobs";
 import { captionsOf } from "../src/state/merge";
-import { JobStore } from "../src/state/storage";
+import { GoneStore, JobStore } from "../src/state/storage";
 import { aFact, aJob, aProgress, aSnapshot, captioned, MemoryStorage } from "./examples";
 
 class Watched implements Watcher {
@@ -20,13 +20,16 @@ class Watched implements Watcher {
 }
 
 let storage: MemoryStorage;
+/** What the tab alone keeps. */
+let tab: MemoryStorage;
 let watched: Watched;
 let api: Api;
-const jobs = () => new Jobs(new JobStore(storage), new JobStore(new MemoryStorage()), api, () => 5);
+const jobs = () => new Jobs(new JobStore(storage), new JobStore(tab, "visited"), new GoneStore(tab), api, () => 5);
 const settled = () => new Promise((done) => setTimeout(done));
 
 beforeEach(() => {
   storage = new MemoryStorage();
+  tab = new MemoryStorage();
   watched = new Watched();
   api = { query: async () => ({ jobs: [], total: 0, page: 1, per_page: 100 }), job: async () => aJob() };
 });
@@ -85,6 +88,50 @@ describe("the jobs of this browser", () => {
     all.heard({ type: "error", code: "expired", message: "", job_id: "j1" });
     expect(all.get("j1")).toBeUndefined();
     expect(all.gone("j1")).toBe("expired");
+  });
+
+  it("are gone for the same reason after a reload, until a link opens them again", () => {
+    const all = jobs();
+    all.start(watched);
+    all.add("j1", "t");
+    all.heard({ type: "error", code: "expired", message: "", job_id: "j1" });
+    expect(jobs().gone("j1")).toBe("expired");
+    jobs().visit("j1", "shared");
+    expect(jobs().gone("j1")).toBeUndefined();
+  });
+
+  it("are never old where there are none", () => {
+    const all = jobs();
+    all.start(watched);
+    all.setStale(true);
+    expect(all.current().stale).toBe(false);
+    all.add("j1", "t");
+    expect(all.current().stale).toBe(true);
+  });
+
+  it("are not old any more once the network is back and the server has answered", async () => {
+    new JobStore(storage).add({ id: "j1", token: "t", addedAt: 1, job: aJob({ status: "completed" }), seq: 8 });
+    const all = jobs();
+    all.start(watched);
+    await settled();
+    all.setStale(true);
+    api.query = () => Promise.reject({ status: 0 });
+    await all.back();
+    expect(all.current().stale).toBe(true);
+    api.query = async () => ({ jobs: [aJob({ status: "completed" })] as never, total: 1, page: 1, per_page: 100 });
+    await all.back();
+    expect(all.current().stale).toBe(false);
+  });
+
+  it("that are watched wait for the connection", async () => {
+    const all = jobs();
+    all.start(watched);
+    all.add("j1", "t");
+    all.setStale(true);
+    await all.back();
+    expect(all.current().stale).toBe(true);
+    all.changed(true);
+    expect(all.current().stale).toBe(false);
   });
 
   it("appear and disappear with other tabs", () => {

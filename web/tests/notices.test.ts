@@ -17,6 +17,8 @@ class Stage implements Browser {
   permission = () => this.now;
   ask = async () => (this.now = this.answer);
   subscribed = async () => (this.push ? SUBSCRIPTION : null);
+  unsubscribed = 0;
+  unsubscribe = async () => void this.unsubscribed++;
   hidden = () => this.away;
   show = (told: Told) => void this.shown.push(told);
 }
@@ -86,7 +88,7 @@ describe("the question", () => {
     stage.answer = "denied";
     const notices = made();
     await notices.accept();
-    expect(notices.current()).toEqual({ asking: false, refused: true });
+    expect(notices.current()).toMatchObject({ asking: false, refused: true, on: false });
     notices.decline();
     expect(notices.current().refused).toBe(false);
   });
@@ -138,6 +140,32 @@ describe("the end of a job", () => {
     await settled();
     expect(stage.shown).toEqual([]);
     expect(told).toEqual([]);
+  });
+});
+
+describe("the switch", () => {
+  it("turns notifications on after a no, and off again, for the push service too", async () => {
+    const notices = made();
+    notices.decline();
+    expect(notices.current().on).toBe(false);
+    await notices.accept();
+    expect(notices.current()).toMatchObject({ on: true, permission: "granted" });
+    expect(stage.unsubscribed).toBe(0);
+    notices.decline();
+    expect(notices.current().on).toBe(false);
+    expect(stage.unsubscribed).toBe(1);
+  });
+
+  it("asks the push service anew for what still runs", async () => {
+    const notices = made();
+    await notices.accept();
+    notices.see([item({})]);
+    await settled();
+    notices.decline();
+    await notices.accept();
+    notices.see([item({})]);
+    await settled();
+    expect(told).toHaveLength(2);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { JobStore } from "../src/state/storage";
+import { placeOf } from "../src/state/places";
+import { GoneStore, JobStore } from "../src/state/storage";
 import { aJob, MemoryStorage } from "./examples";
 
 const entry = (id: string) => ({ id, token: `token-${id}`, addedAt: 1 });
@@ -40,5 +41,40 @@ describe("jobs in the browser's storage", () => {
     storage.full = true;
     store.update(new Map([["a", { job: aJob(), seq: 4 }]]));
     expect(store.all()).toEqual([entry("a")]);
+  });
+});
+
+describe("why jobs are gone", () => {
+  it.each(["{", "null", "[3, [1, 2]]", '[["j1", "otherwise"]]'])("is nothing where %s is stored", (broken) => {
+    const storage = new MemoryStorage();
+    storage.setItem("subtide.gone.1", broken);
+    expect(new GoneStore(storage).all()).toEqual(new Map());
+  });
+
+  it("is kept of the last hundred", () => {
+    const store = new GoneStore(new MemoryStorage());
+    store.keep(new Map(Array.from({ length: 101 }, (_, n) => [`j${n}`, "expired"])));
+    expect(store.all().size).toBe(100);
+    expect(store.all().has("j0")).toBe(false);
+  });
+});
+
+describe("a browser without storage", () => {
+  const blocked = (): Storage => {
+    throw new DOMException("blocked", "SecurityError");
+  };
+
+  it.each([
+    ["it throws", blocked],
+    ["it is null", () => null],
+  ])("has the page's memory where %s", (_, found) => {
+    const place = placeOf(found);
+    place.setItem("key", "value");
+    expect(place.getItem("key")).toBe("value");
+  });
+
+  it("has its own where it has one", () => {
+    const storage = new MemoryStorage();
+    expect(placeOf(() => storage)).toBe(storage);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { NOTHING_ASKED, parametersOf } from "../src/uploads/options";
+import { NOTHING_ASKED, parametersOf, wrongOf } from "../src/uploads/asked";
+import { kindOf } from "../src/uploads/kinds";
 import { isSameFile, newKey, opened, Records, Speed } from "../src/uploads/records";
 import { MemoryStorage } from "./examples";
 
@@ -75,6 +76,35 @@ describe("the options", () => {
     expect(parametersOf({ ...NOTHING_ASKED, counting: "exact", exact: "" })).toEqual({});
   });
 
+  it("change no number that was given", () => {
+    const asked = { ...NOTHING_ASKED, counting: "range", min: "5", max: "2" } as const;
+    expect(parametersOf(asked)).toEqual({ min_speakers: 5, max_speakers: 2 });
+    expect(Object.keys(wrongOf(asked))).toEqual(["max", "min"]);
+  });
+
+  it.each([
+    ["base", false],
+    ["large-v3", false],
+    ["org.model_1", false],
+    ["", false],
+    ["large v3", true],
+    ["../base", true],
+    ["-base", true],
+    ["m".repeat(65), true],
+  ])("know whether the server would take the model %j", (model, wrong) => {
+    expect(wrongOf({ ...NOTHING_ASKED, model }).model !== undefined).toBe(wrong);
+  });
+
+  it.each(["", "0", "51", "2.5", "-1"])("say that %j is no number of speakers", (exact) => {
+    expect(wrongOf({ ...NOTHING_ASKED, counting: "exact", exact })).toHaveProperty("exact");
+    expect(wrongOf({ ...NOTHING_ASKED, counting: "exact", exact, diarize: false })).toEqual({});
+  });
+
+  it("leave either bound open", () => {
+    expect(wrongOf({ ...NOTHING_ASKED, counting: "range", min: "3" })).toEqual({});
+    expect(wrongOf({ ...NOTHING_ASKED, counting: "range", max: "3" })).toEqual({});
+  });
+
   it("ask for no speakers where nobody is to be named", () => {
     expect(parametersOf({ ...NOTHING_ASKED, diarize: false, counting: "exact", strict: true })).toEqual({
       diarize: false,
@@ -95,5 +125,25 @@ describe("the options", () => {
       language: "de",
       force_language: true,
     });
+  });
+});
+
+describe("a file", () => {
+  it.each([
+    ["talk.MP4", "", "recording"],
+    ["call.wav", "audio/wav", "recording"],
+    ["stream.ts", "text/vnd.trolltech.linguist", "recording"],
+    ["recording", "video/x-matroska", "recording"],
+    ["recording", "", "unknown"],
+    ["call.xyz", "application/octet-stream", "unknown"],
+    ["letter.txt", "text/plain", "other"],
+    ["notes", "text/markdown", "other"],
+    ["paper.pdf", "application/pdf", "other"],
+    ["sheet", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "other"],
+    ["all.zip", "application/x-zip-compressed", "other"],
+    ["photo.jpeg", "image/jpeg", "other"],
+    ["subtitles.srt", "application/x-subrip", "other"],
+  ])("named %s, of the type %j, is %s", (name, type, kind) => {
+    expect(kindOf({ name, type })).toBe(kind);
   });
 });

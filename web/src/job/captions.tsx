@@ -18,6 +18,8 @@ const FORMATS = ["srt", "vtt"];
 interface CaptionsProps {
   item: Item;
   job: Job;
+  /** Of the transcript: the one that is looked at. */
+  version: number;
   playback: Playback;
 }
 
@@ -35,17 +37,17 @@ export default function Captions(props: CaptionsProps) {
   );
 }
 
-function Chosen({ item, job, playback }: CaptionsProps) {
+function Chosen({ item, job, version, playback }: CaptionsProps) {
   const [preset, setPreset] = useState<PresetName>(job.parameters.caption_preset ?? "standard");
   const [error, setError] = useState<string | null>(null);
   const id = useId();
   const file = useQuery({
-    queryKey: ["captions", job.job_id, job.run, job.version, preset],
-    queryFn: () => api.captions(job.job_id, item.token, preset),
+    queryKey: ["captions", job.job_id, job.run, version, preset],
+    queryFn: () => api.captions(job.job_id, item.token, preset, version),
   });
   const quality = useQuery({
-    queryKey: ["captions", job.job_id, job.run, job.version, "quality"],
-    queryFn: () => api.quality(job.job_id, item.token),
+    queryKey: ["captions", job.job_id, job.run, version, "quality"],
+    queryFn: () => api.quality(job.job_id, item.token, version),
   });
   const captions = useMemo(() => (file.data === undefined ? null : captionsOf(file.data)), [file.data]);
   const report = quality.data?.presets.find((one) => one.preset === preset);
@@ -80,7 +82,7 @@ function Chosen({ item, job, playback }: CaptionsProps) {
             className="button small"
             aria-label={text.downloadOf(format.toUpperCase(), text.presets[preset])}
             onPress={() =>
-              void save(job, item.token, format, preset).then(
+              void save(job, item.token, format, preset, version).then(
                 () => setError(null),
                 (problem: Error) => setError(problem.message),
               )

@@ -11,6 +11,8 @@ import { type Transcript, transcriptOf } from "./paragraphs";
 const text = strings.corrections;
 const LOOKS_MAX = 300;
 const LOOK_MS = 400;
+/** How often a transcript that could not be loaded is asked for again. */
+const AGAIN_MS = 10_000;
 
 /** A version of the transcript as it is saved. */
 export interface Loaded {
@@ -70,6 +72,7 @@ export function useCorrections(item: Item, job: Job): Corrections {
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: keepPreviousData,
     retry: (count, problem) => count < 4 && isPassing(problem),
+    refetchInterval: ({ state: { error: problem } }) => problem !== null && isPassing(problem) && AGAIN_MS,
   });
 
   const loaded = loading.data;

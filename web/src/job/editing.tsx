@@ -4,7 +4,7 @@ import { Confirm } from "../panel/confirm";
 import { guard } from "../route";
 import { strings } from "../strings";
 import { countOf, type Edits, NO_EDITS, redo, undo } from "./edits";
-import { isTyping } from "./keys";
+import { isTyping } from "../keys";
 
 const text = strings.corrections;
 

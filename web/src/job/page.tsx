@@ -1,8 +1,10 @@
-import { type ReactNode, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Button } from "react-aria-components";
 import { Problem } from "../api";
-import { Waiting } from "../app";
+import { focusContent } from "../focus";
 import { Icon } from "../icons";
+import { Waiting } from "../later/later";
+import { Transcript } from "../later/parts";
 import { Age, cancel, Progress, remove, retry } from "../panel/card";
 import { Confirm } from "../panel/confirm";
 import { Link, navigate } from "../route";
@@ -14,7 +16,6 @@ import { formatClock } from "../format";
 import "../styles/job.css";
 import "../styles/panel.css";
 
-const Transcript = lazy(() => import("./transcript"));
 const text = strings.job;
 
 /** What there is to see of a job, whatever has become of it. */
@@ -25,6 +26,12 @@ export default function JobPage({ id }: { id: string }) {
     document.title = name ? `${name} - ${strings.name}` : strings.name;
   }, [name]);
   useEffect(() => jobs.follow(id), [id]);
+  const status = item?.known?.job.status;
+  const before = useRef(status);
+  useEffect(() => {
+    if (before.current !== undefined && before.current !== status) focusContent(true); // what had it may be gone
+    before.current = status;
+  }, [status]);
   if (item === undefined) {
     const expired = jobs.gone(id) === "expired";
     return expired ? (
@@ -34,13 +41,8 @@ export default function JobPage({ id }: { id: string }) {
     );
   }
   if (item.known === null) return <Waiting />;
-  const { status } = item.known.job;
   if (status === "completed") {
-    return (
-      <Suspense fallback={<Waiting />}>
-        <Transcript key={item.known.job.run} item={item} job={item.known.job} />
-      </Suspense>
-    );
+    return <Transcript key={item.known.job.run} item={item} job={item.known.job} />;
   }
   if (isOver(item.known.job)) return <Unfinished item={item} known={item.known} />;
   return <Running item={item} known={item.known} />;

@@ -4,25 +4,24 @@ import type { Job } from "../../generated/messages";
 import { api, Problem, type Result } from "../api";
 import { formatClock } from "../format";
 import { Icon } from "../icons";
+import { isTaken } from "../keys";
 import { jobs } from "../session";
 import type { Item } from "../state/jobs";
 import { strings } from "../strings";
-import { isPressable, isTyping } from "./keys";
+import { CaptionsButton, FullScreen, Rate, Sound } from "./controls";
 import type { Playback } from "./playback";
 import { Waveform } from "./waveform";
 
 const text = strings.transcript;
-const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
-
 const SKIPS: Record<string, number> = { ArrowLeft: -5, ArrowRight: 5, j: -10, l: 10 };
 
 function useKeys(playback: Playback): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
-      if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (isTaken(event)) return;
       const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const skip = SKIPS[key];
-      if (key === "k" || (key === " " && !isPressable(event.target))) playback.toggle();
+      if (key === "k" || key === " ") playback.toggle();
       else if (skip !== undefined) playback.skip(skip);
       else return;
       event.preventDefault();
@@ -44,10 +43,9 @@ interface PlayerProps {
 export function Player({ item, job, result, version, playback }: PlayerProps) {
   const client = useQueryClient();
   const [playing, setPlaying] = useState(false);
-  const [rate, setRate] = useState(1);
   const [broken, setBroken] = useState<"unplayable" | "noMedia" | null>(null);
   const renewed = useRef(false);
-  const element = useRef<HTMLVideoElement>(null);
+  const [element, setElement] = useState<HTMLVideoElement | null>(null);
   const key = ["playable", item.id];
   const playable = useQuery({
     queryKey: key,
@@ -62,14 +60,11 @@ export function Player({ item, job, result, version, playback }: PlayerProps) {
 
   const attach = useCallback(
     (found: HTMLVideoElement | null) => {
-      element.current = found;
+      setElement(found);
       playback.attach(found);
     },
     [playback],
   );
-  useEffect(() => {
-    if (element.current) element.current.playbackRate = rate;
-  }, [rate]);
 
   /** The ticket may have ended, the file be gone, or the browser not know the format: only asking tells. */
   const failed = async () => {
@@ -135,18 +130,16 @@ export function Player({ item, job, result, version, playback }: PlayerProps) {
           </button>
           <Control icon="forward5" label={text.forward} act={() => playback.skip(5)} />
           <Clock playback={playback} duration={duration} />
-          <select
-            className="rate"
-            aria-label={text.rate}
-            value={rate}
-            onChange={({ target }) => setRate(Number(target.value))}
-          >
-            {RATES.map((one) => (
-              <option key={one} value={one}>
-                {one}×
-              </option>
-            ))}
-          </select>
+          <span className="controls-end">
+            <Sound element={element} />
+            {media.kind === "video" && (
+              <>
+                {media.captions_url && <CaptionsButton element={element} version={version} />}
+                <FullScreen element={element} />
+              </>
+            )}
+            <Rate element={element} />
+          </span>
         </div>
       )}
     </section>

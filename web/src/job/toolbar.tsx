@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "react";
 import { Icon } from "../icons";
+import { isTaken } from "../keys";
 import { strings } from "../strings";
-import { isTyping } from "./keys";
 
 const text = strings.transcript;
 
@@ -11,6 +11,8 @@ interface ToolbarProps {
   at: number;
   of: number;
   onHit: (step: 1 | -1) => void;
+  /** To hear a hit. */
+  onEnter: (step: 1 | -1) => void;
   doubtful: number;
   onDoubtful: (step: 1 | -1) => void;
   following: boolean;
@@ -21,11 +23,11 @@ interface ToolbarProps {
 }
 
 export function Toolbar(props: ToolbarProps) {
-  const { query, onQuery, at, of, onHit, doubtful, onDoubtful, following, onFollow, editing, onEdit } = props;
+  const { query, onQuery, at, of, onHit, onEnter, doubtful, onDoubtful, following, onFollow, editing, onEdit } = props;
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
-      if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (isTaken(event)) return;
       if (event.key === "/") input.current?.focus();
       else if (event.key.toLowerCase() === "e" && onEdit) onEdit();
       else return;
@@ -46,7 +48,7 @@ export function Toolbar(props: ToolbarProps) {
           value={query}
           onChange={({ target }) => onQuery(target.value)}
           onKeyDown={(event) => {
-            if (event.key === "Enter") onHit(event.shiftKey ? -1 : 1);
+            if (event.key === "Enter") onEnter(event.shiftKey ? -1 : 1);
             if (event.key === "Escape") onQuery("");
           }}
         />

@@ -1,11 +1,12 @@
-import { lazy, type ReactNode, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { Button } from "react-aria-components";
 import type { Job } from "../../generated/messages";
 import { save } from "../api";
-import { Waiting } from "../app";
 import { copyText } from "../copy";
 import { formatClock, formatDate, formatLanguage, formatNumber } from "../format";
 import { Icon } from "../icons";
+import { Waiting } from "../later/later";
+import { Captions, ShareDialog } from "../later/parts";
 import { Queries } from "../queries";
 import type { Item } from "../state/jobs";
 import { strings } from "../strings";
@@ -22,8 +23,6 @@ import { Speakers } from "./speakers";
 import { Toolbar } from "./toolbar";
 import { Looking, Versions } from "./versions";
 
-const Captions = lazy(() => import("./captions"));
-const ShareDialog = lazy(() => import("../share/dialog"));
 const text = strings.transcript;
 
 interface Props {
@@ -75,6 +74,7 @@ function View({ item, job, loaded, corrections }: Props & { loaded: Loaded; corr
   const [hit, setHit] = useState(0);
   const [following, setFollowing] = useState(true);
   const rows = useRef<RowsHandle>(null);
+  const sought = useRef(false);
   const [playback] = useState(newPlayback);
 
   const paragraphs = useMemo(
@@ -100,6 +100,15 @@ function View({ item, job, loaded, corrections }: Props & { loaded: Loaded; corr
     const next = (n + hits.length) % hits.length;
     setHit(next);
     show(hits[next]?.first ?? 0);
+  };
+  /** The first time, the one that is shown already. */
+  const fromHit = (step: 1 | -1) => {
+    if (!hits.length) return;
+    const next = sought.current ? current + step : current;
+    sought.current = true;
+    toHit(next);
+    const word = transcript.words[hits[(next + hits.length) % hits.length]?.first ?? -1];
+    if (word) playback.seek(word.start);
   };
   const toDoubtful = (step: 1 | -1) => {
     const shown = transcript.doubtful.filter((word) => paragraphs.some((one) => one.first <= word && word < one.end));
@@ -148,9 +157,7 @@ function View({ item, job, loaded, corrections }: Props & { loaded: Loaded; corr
         <aside className="side">
           <Player item={item} job={job} result={result} version={loaded.version} playback={playback} />
           <Speakers result={result} chosen={chosen} onChange={setChosen} onRename={mayEdit ? rename : null} />
-          <Suspense fallback={null}>
-            <Captions item={item} job={job} playback={playback} />
-          </Suspense>
+          <Captions item={item} job={job} version={loaded.version} playback={playback} />
           <Take
             job={job}
             token={item.token}
@@ -166,11 +173,13 @@ function View({ item, job, loaded, corrections }: Props & { loaded: Loaded; corr
               onQuery={(value) => {
                 setQuery(value);
                 setHit(0);
+                sought.current = false;
                 setFollowing(false);
               }}
               at={current + 1}
               of={hits.length}
               onHit={(step) => toHit(current + step)}
+              onEnter={fromHit}
               doubtful={transcript.doubtful.length}
               onDoubtful={toDoubtful}
               following={following}
@@ -260,11 +269,7 @@ function Head({ item, job, versions }: Props & { versions: ReactNode }) {
           </Button>
         )}
       </div>
-      {sharing && (
-        <Suspense fallback={null}>
-          <ShareDialog job={job} token={item.token} onClose={() => setSharing(false)} />
-        </Suspense>
-      )}
+      {sharing && <ShareDialog job={job} token={item.token} onClose={() => setSharing(false)} />}
     </header>
   );
 }

@@ -56,7 +56,7 @@ export function Waveform({ item, result, duration, playback }: WaveformProps) {
     const sized = new ResizeObserver(again);
     if (canvas.current) sized.observe(canvas.current);
     const themed = new MutationObserver(again);
-    themed.observe(document.documentElement, { attributeFilter: ["style"] });
+    themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", again);
     return () => {

@@ -19,6 +19,10 @@ export const browser: Browser = {
     const subscription = await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: wanted });
     return subscription.toJSON();
   },
+  unsubscribe: async () => {
+    const registration = await navigator.serviceWorker?.getRegistration();
+    await (await registration?.pushManager?.getSubscription())?.unsubscribe();
+  },
   hidden: () => document.hidden,
   show: ({ job_id, filename, outcome }: Told) => {
     const title = outcome === "completed" ? text.completed(filename) : text.failed(filename);

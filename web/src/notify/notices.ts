@@ -4,6 +4,7 @@
  *
  * The browser's own question is asked only after ours, and ours only after the first completed job.
  */
+import { Endings } from "../state/endings";
 import type { Item } from "../state/jobs";
 import { isOver } from "../state/merge";
 import type { Told } from "./told";
@@ -16,6 +17,8 @@ export interface Browser {
   ask(): Promise<Permission>;
   /** Null where it cannot be told by push. */
   subscribed(publicKey: string): Promise<PushSubscriptionJSON | null>;
+  /** Have no push service tell it anything any more. */
+  unsubscribe(): Promise<void>;
   hidden(): boolean;
   show(told: Told): void;
 }
@@ -31,16 +34,18 @@ export interface State {
   readonly asking: boolean;
   /** Whether the browser was told no, just now. */
   readonly refused: boolean;
+  /** Whether it is wished and allowed. */
+  readonly on: boolean;
+  readonly permission: Permission;
 }
 
 type Choice = "yes" | "no";
 const KEY = "subtide.notify.1";
 
 export class Notices {
-  private state: State = { asking: false, refused: false };
+  private state: State;
   private readonly listeners = new Set<() => void>();
-  /** Runs that were seen running, so that their end is news. */
-  private readonly running = new Set<string>();
+  private readonly endings = new Endings();
   /** Runs that the push service will tell of. */
   private readonly pushed = new Map<string, Promise<boolean>>();
   private subscription: Promise<PushSubscriptionJSON | null> | null = null;
@@ -49,7 +54,9 @@ export class Notices {
     private readonly storage: Storage,
     private readonly browser: Browser,
     private readonly server: Server,
-  ) {}
+  ) {
+    this.state = this.now(false, false);
+  }
 
   subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
@@ -60,18 +67,13 @@ export class Notices {
 
   /** What is known of the jobs now. */
   see(items: readonly Item[]): void {
-    for (const { id, token, mine, known } of items) {
-      if (!mine || known === null) continue;
-      const run = `${id} ${known.job.run}`;
-      if (!isOver(known.job)) {
-        this.running.add(run);
-        if (this.wanted()) void this.push(run, id, token);
-      } else if (this.running.delete(run)) {
-        const { status, filename } = known.job;
-        if (status === "completed" || status === "failed")
-          void this.ended(run, { job_id: id, filename, outcome: status });
-        if (status === "completed") this.offer();
-      }
+    for (const { id, token, mine, known } of items)
+      if (mine && known !== null && !isOver(known.job) && this.wanted())
+        void this.push(runOf(id, known.job.run), id, token);
+    for (const { job_id, run, status, filename } of this.endings.of(items)) {
+      if (status === "completed" || status === "failed")
+        void this.ended(runOf(job_id, run), { job_id, filename, outcome: status });
+      if (status === "completed") this.offer();
     }
   }
 
@@ -79,20 +81,25 @@ export class Notices {
     const answer = await this.browser.ask();
     if (answer !== "granted") {
       this.choose("no");
-      this.put({ asking: false, refused: answer === "denied" });
+      this.put(false, answer === "denied");
       return;
     }
     this.choose("yes");
-    this.put({ asking: false, refused: false });
+    this.put(false, false);
   }
 
   decline(): void {
+    if (this.wanted()) {
+      this.subscription = null;
+      this.pushed.clear();
+      void this.browser.unsubscribe().catch(() => undefined);
+    }
     this.choose("no");
-    this.put({ asking: false, refused: false });
+    this.put(false, false);
   }
 
   private offer(): void {
-    if (this.browser.permission() === "default" && this.chosen() === null) this.put({ asking: true, refused: false });
+    if (this.browser.permission() === "default" && this.chosen() === null) this.put(true, false);
   }
 
   private async ended(run: string, told: Told): Promise<void> {
@@ -138,8 +145,14 @@ export class Notices {
     }
   }
 
-  private put(state: State): void {
-    this.state = state;
+  private now(asking: boolean, refused: boolean): State {
+    return { asking, refused, on: this.wanted(), permission: this.browser.permission() };
+  }
+
+  private put(asking: boolean, refused: boolean): void {
+    this.state = this.now(asking, refused);
     for (const listener of this.listeners) listener();
   }
 }
+
+const runOf = (id: string, run: number): string => `${id} ${run}`;

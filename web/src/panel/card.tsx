@@ -1,17 +1,17 @@
-import { lazy, Suspense, useEffect, useState } from "react";
+import { useEffect, useState } from "react";
 import { Button } from "react-aria-components";
 import type { Job } from "../../generated/messages";
 import { api, clock, Problem } from "../api";
 import { formatAge, formatClock, formatDate, formatDuration, formatNumber, formatPercent } from "../format";
 import { Icon } from "../icons";
 import { DownloadMenu } from "../job/downloads";
+import { ShareDialog } from "../later/parts";
 import { jobs } from "../session";
 import type { Item } from "../state/jobs";
 import { captionsOf, isOver } from "../state/merge";
 import { strings } from "../strings";
 import { Confirm } from "./confirm";
 
-const ShareDialog = lazy(() => import("../share/dialog"));
 const text = strings.jobs;
 const AGE_TICK_MS = 20_000;
 
@@ -87,8 +87,8 @@ export function Progress({ job }: { job: Job }) {
 
 function whatIsLeft(job: Job): string | null {
   if (job.status === "pending") {
-    if (job.starts_in_s !== null) return text.starts(formatDuration(job.starts_in_s));
-    return job.queue_position !== null ? text.queue(job.queue_position) : null;
+    // The place in the queue is in the sentence of the stage.
+    return job.starts_in_s !== null ? text.starts(formatDuration(job.starts_in_s)) : null;
   }
   return job.estimated_remaining_seconds !== null ? text.left(formatDuration(job.estimated_remaining_seconds)) : null;
 }
@@ -208,11 +208,7 @@ function Actions({ item, job, onView }: { item: Item; job: Job; onView: (id: str
         act={() => void attempt(() => remove(item))}
         other={{ label: strings.removing.hide, act: () => jobs.forget(id) }}
       />
-      {asking === "share" && (
-        <Suspense fallback={null}>
-          <ShareDialog job={job} token={token} onClose={closed} />
-        </Suspense>
-      )}
+      {asking === "share" && <ShareDialog job={job} token={token} onClose={closed} />}
     </div>
   );
 }

@@ -1,4 +1,5 @@
-import { Button, Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
+import { Button, Heading, Modal, ModalOverlay } from "react-aria-components";
+import { HeldDialog } from "../dialog";
 import "../styles/dialog.css";
 
 interface ConfirmProps {
@@ -21,7 +22,7 @@ export function Confirm({ open, onClose, title, text, yes, no, act, other }: Con
   return (
     <ModalOverlay className="dialog-shade" isOpen={open} onOpenChange={(now) => now || onClose()} isDismissable>
       <Modal className="dialog">
-        <Dialog role="alertdialog">
+        <HeldDialog role="alertdialog">
           <Heading slot="title" level={2}>
             {title}
           </Heading>
@@ -40,7 +41,7 @@ export function Confirm({ open, onClose, title, text, yes, no, act, other }: Con
               {yes}
             </Button>
           </div>
-        </Dialog>
+        </HeldDialog>
       </Modal>
     </ModalOverlay>
   );

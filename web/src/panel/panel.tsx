@@ -1,7 +1,9 @@
-import { useEffect, useState } from "react";
-import { Button, Dialog, Heading, Modal, ModalOverlay, Tab, TabList, TabPanel, Tabs } from "react-aria-components";
+import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { Button, Heading, Modal, ModalOverlay, Tab, TabList, TabPanel, Tabs } from "react-aria-components";
+import { HeldDialog } from "../dialog";
+import { useHandedOn } from "../focus";
 import { Icon } from "../icons";
-import { jobs, useJobs } from "../session";
+import { jobs, notices, useJobs } from "../session";
 import type { Item } from "../state/jobs";
 import { isOver } from "../state/merge";
 import { strings } from "../strings";
@@ -29,7 +31,7 @@ export default function Panel({ open, onOpenChange, onView }: PanelProps) {
   return (
     <ModalOverlay className="panel-shade" isOpen={open} onOpenChange={onOpenChange} isDismissable>
       <Modal className="panel">
-        <Dialog className="panel-dialog" aria-labelledby="panel-title">
+        <HeldDialog className="panel-dialog" aria-labelledby="panel-title">
           <header className="panel-head">
             <Heading slot="title" level={2} id="panel-title">
               {text.title}
@@ -39,9 +41,32 @@ export default function Panel({ open, onOpenChange, onView }: PanelProps) {
             </Button>
           </header>
           <Lists onView={onView} />
-        </Dialog>
+          <Telling />
+        </HeldDialog>
       </Modal>
     </ModalOverlay>
+  );
+}
+
+/** Whether one is told when a job ends: here it can be chosen at any time, whatever was answered before. */
+function Telling() {
+  const { on, permission } = useSyncExternalStore(notices.subscribe, notices.current);
+  if (permission === "unsupported") return null;
+  const denied = permission === "denied";
+  return (
+    <footer className="panel-foot">
+      <label className="check">
+        <input
+          type="checkbox"
+          role="switch"
+          checked={on}
+          disabled={denied}
+          onChange={({ target }) => void (target.checked ? notices.accept() : notices.decline())}
+        />
+        {strings.notify.switch}
+      </label>
+      {denied && <p className="soft">{strings.notify.refused}</p>}
+    </footer>
   );
 }
 
@@ -85,12 +110,18 @@ function Paged({ items, none, onView }: { items: readonly Item[]; none: string; 
   const page = Math.min(wanted, pages - 1);
   const shown = items.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
   const ids = shown.map(({ id }) => id).join(" ");
+  const list = useRef<HTMLUListElement>(null);
+  const empty = useRef<HTMLDivElement>(null);
+  useHandedOn(list, ids, () => {
+    const dialog = (list.current ?? empty.current)?.closest("[role=dialog]");
+    return dialog?.querySelector<HTMLElement>("[role=tab][aria-selected=true]") ?? null;
+  });
   useEffect(() => {
     for (const id of ids.split(" ")) jobs.follow(id);
   }, [ids]);
   if (items.length === 0) {
     return (
-      <div className="none">
+      <div className="none" ref={empty}>
         <span className="none-icon">
           <Icon name="captions" size={28} />
         </span>
@@ -100,24 +131,33 @@ function Paged({ items, none, onView }: { items: readonly Item[]; none: string; 
   }
   return (
     <>
-      <ul className="cards">
+      <ul className="cards" ref={list}>
         {shown.map((item) => (
           <Card key={item.id} item={item} onView={onView} />
         ))}
       </ul>
       {pages > 1 && (
         <nav className="pages" aria-label={text.pages}>
-          <Button className="button small" isDisabled={page === 0} onPress={() => setPage(page - 1)}>
+          <Turn off={page === 0} act={() => setPage(page - 1)}>
             <Icon name="left" size={18} />
             {text.previous}
-          </Button>
+          </Turn>
           <span aria-live="polite">{text.page(page + 1, pages)}</span>
-          <Button className="button small" isDisabled={page === pages - 1} onPress={() => setPage(page + 1)}>
+          <Turn off={page === pages - 1} act={() => setPage(page + 1)}>
             {text.next}
             <Icon name="right" size={18} />
-          </Button>
+          </Turn>
         </nav>
       )}
     </>
+  );
+}
+
+/** At the first and at the last page it turns itself off, and keeps the focus all the same. */
+function Turn({ off, act, children }: { off: boolean; act: () => void; children: ReactNode }) {
+  return (
+    <button type="button" className="button small" aria-disabled={off} onClick={() => off || act()}>
+      {children}
+    </button>
   );
 }

@@ -1,12 +1,15 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
-import { Button, Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
+import { useEffect, useRef, useState } from "react";
+import { Button, Heading, Modal, ModalOverlay } from "react-aria-components";
 import type { Job } from "../../generated/messages";
 import { api } from "../api";
 import { copyText } from "../copy";
+import { HeldDialog } from "../dialog";
+import { useHandedOn } from "../focus";
 import { formatDate } from "../format";
 import { Icon } from "../icons";
 import { Queries } from "../queries";
+import { say } from "../said";
 import { strings } from "../strings";
 import "../styles/dialog.css";
 
@@ -22,7 +25,7 @@ export default function ShareDialog(props: ShareProps) {
   return (
     <ModalOverlay className="dialog-shade" isOpen onOpenChange={(open) => open || props.onClose()} isDismissable>
       <Modal className="dialog">
-        <Dialog>
+        <HeldDialog>
           <header className="dialog-head">
             <Heading slot="title" level={2}>
               {text.title}
@@ -34,18 +37,27 @@ export default function ShareDialog(props: ShareProps) {
           <Queries>
             <Links {...props} />
           </Queries>
-        </Dialog>
+        </HeldDialog>
       </Modal>
     </ModalOverlay>
   );
 }
 
+/** No button turns itself off while the server works: it would lose the focus. */
 function Links({ job, token }: ShareProps) {
   const id = job.job_id;
+  const list = useRef<HTMLUListElement>(null);
+  const title = useRef<HTMLHeadingElement>(null);
   const shares = useQuery({ queryKey: ["shares", id], queryFn: () => api.shares(id, token) });
   const settled = () => shares.refetch();
   const minting = useMutation({ mutationFn: () => api.share(id, token), onSettled: settled });
-  const revoking = useMutation({ mutationFn: (share: number) => api.revoke(id, token, share), onSettled: settled });
+  const revoking = useMutation({
+    mutationFn: (share: number) => api.revoke(id, token, share),
+    onSuccess: (_, share) => say(text.revokedOf(share)),
+    onSettled: settled,
+  });
+  const open = shares.data?.filter(({ revoked }) => !revoked).map(({ share_id }) => share_id) ?? [];
+  useHandedOn(list, open.join(" "), () => title.current);
   const error = shares.error ?? minting.error ?? revoking.error;
   const link = minting.data && `${location.origin}/jobs/${id}#token=${minting.data.share_token}`;
   return (
@@ -54,7 +66,7 @@ function Links({ job, token }: ShareProps) {
         <strong className="share-name">{job.filename}</strong> {text.text}
       </p>
       {link ? <Made link={link} /> : null}
-      <Button className="button primary" isDisabled={minting.isPending} onPress={() => minting.mutate()}>
+      <Button className="button primary" onPress={() => minting.isPending || minting.mutate()}>
         {text.make}
       </Button>
       {error && (
@@ -62,10 +74,12 @@ function Links({ job, token }: ShareProps) {
           {error.message}
         </p>
       )}
-      <h3 className="share-title">{text.list}</h3>
+      <h3 className="share-title" ref={title} tabIndex={-1}>
+        {text.list}
+      </h3>
       {shares.isPending && <div className="bone" />}
       {shares.data?.length === 0 && <p className="dialog-text">{text.none}</p>}
-      <ul className="shares">
+      <ul className="shares" ref={list}>
         {shares.data?.map(({ share_id, minted_at, revoked }) => (
           <li key={share_id} className={revoked ? "revoked" : undefined}>
             <span>
@@ -77,8 +91,7 @@ function Links({ job, token }: ShareProps) {
               <Button
                 className="button small"
                 aria-label={text.revokeOf(share_id)}
-                isDisabled={revoking.isPending}
-                onPress={() => revoking.mutate(share_id)}
+                onPress={() => revoking.isPending || revoking.mutate(share_id)}
               >
                 {text.revoke}
               </Button>
@@ -90,16 +103,27 @@ function Links({ job, token }: ShareProps) {
   );
 }
 
+/** It has the focus, and is chosen whole, so that it can be copied at once. */
 function Made({ link }: { link: string }) {
   const [copied, setCopied] = useState("");
+  const field = useRef<HTMLInputElement>(null);
+  const copy = async () => {
+    if (!(await copyText(link))) return;
+    setCopied(link);
+    say(text.copied);
+  };
+  useEffect(() => {
+    field.current?.focus();
+    say(`${text.made} ${text.note}`);
+  }, [link]);
   return (
     <div className="made">
       <label htmlFor="share-link">
         {text.made} <span className="soft">{text.note}</span>
       </label>
       <div className="made-row">
-        <input id="share-link" readOnly value={link} onFocus={(event) => event.target.select()} />
-        <Button className="button" onPress={() => void copyText(link).then((done) => done && setCopied(link))}>
+        <input ref={field} id="share-link" readOnly value={link} onFocus={(event) => event.target.select()} />
+        <Button className="button" onPress={() => void copy()}>
           <Icon name={copied === link ? "check" : "copy"} size={18} />
           {copied === link ? text.copied : text.copy}
         </Button>

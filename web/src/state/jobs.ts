@@ -7,7 +7,7 @@ import type { Job } from "../../generated/messages";
 import type { JobPage } from "../api";
 import { type Handlers, type ServerMessage, WATCHED_MAX } from "./connection";
 import { afterFact, afterProgress, afterSnapshot, isOver, type Known, remembered } from "./merge";
-import type { Entry, JobStore } from "./storage";
+import type { Entry, Gone, GoneStore, JobStore } from "./storage";
 
 export interface Item {
   readonly id: string;
@@ -16,9 +16,6 @@ export interface Item {
   readonly addedAt: number;
   readonly known: Known | null;
 }
-
-/** Why a job cannot be shown. */
-export type Gone = "not_found" | "expired";
 
 export interface Watcher {
   watch(jobId: string, token: string): void;
@@ -45,7 +42,7 @@ export const OVER_WATCHED = 50;
 
 export class Jobs implements Handlers {
   private items = new Map<string, Item>();
-  private readonly goneJobs = new Map<string, Gone>();
+  private readonly goneJobs: Map<string, Gone>;
   private readonly listeners = new Set<() => void>();
   /** Jobs whose captions have been heard from the start on, so that it can go on at the last fact. */
   private readonly replayed = new Set<string>();
@@ -60,9 +57,11 @@ export class Jobs implements Handlers {
   constructor(
     private readonly store: JobStore,
     private readonly visited: JobStore,
+    private readonly goneStore: GoneStore,
     private readonly api: Api,
     private readonly now: () => number,
   ) {
+    this.goneJobs = goneStore.all();
     this.reload();
   }
 
@@ -203,8 +202,16 @@ export class Jobs implements Handlers {
     this.publish();
   }
 
-  /** Ask for jobs that nobody watches, since their run is over; those that are no more are dropped. */
-  private async check(items: readonly Item[]): Promise<void> {
+  /** The network is back: what nobody watches is asked for anew. The connection tells of the rest once it stands. */
+  async back(): Promise<void> {
+    const unwatched = [...this.items.values()].filter(({ id }) => this.watcher?.isWatched(id) !== true);
+    const heard = await this.check(unwatched);
+    if (heard && (this.connected || unwatched.length === this.items.size)) this.setStale(false);
+  }
+
+  /** Ask for jobs that nobody watches, since their run is over; those that are no more are dropped. Whether it was answered. */
+  private async check(items: readonly Item[]): Promise<boolean> {
+    let heard = true;
     for (let start = 0; start < items.length; start += ASKED_AT_ONCE) {
       const asked = items.slice(start, start + ASKED_AT_ONCE);
       let missing: readonly Item[] = asked;
@@ -218,10 +225,12 @@ export class Jobs implements Handlers {
         }
         missing = asked.filter(({ id }) => !found.has(id));
       } catch {
-        continue; // the last known state stays
+        heard = false; // the last known state stays
+        continue;
       }
       for (const { id, token } of missing) await this.confirm(id, token);
     }
+    return heard;
   }
 
   private async confirm(id: string, token: string): Promise<void> {
@@ -235,7 +244,7 @@ export class Jobs implements Handlers {
   }
 
   private adopt(store: JobStore, entry: Entry, mine: boolean): void {
-    this.goneJobs.delete(entry.id);
+    if (this.goneJobs.delete(entry.id)) this.goneStore.keep(this.goneJobs);
     store.add(entry);
     this.items = new Map([[entry.id, itemOf(entry, mine, null)], ...[...this.items].filter(([id]) => id !== entry.id)]);
     this.publish();
@@ -253,6 +262,7 @@ export class Jobs implements Handlers {
 
   private drop(id: string, why: Gone): void {
     this.goneJobs.set(id, why);
+    this.goneStore.keep(this.goneJobs);
     this.forget(id);
   }
 
@@ -264,7 +274,9 @@ export class Jobs implements Handlers {
   }
 
   private publish(): void {
-    this.state = { items: [...this.items.values()], connected: this.connected, stale: this.stale };
+    // With nothing to show there is nothing that may be old.
+    const stale = this.stale && this.items.size > 0;
+    this.state = { items: [...this.items.values()], connected: this.connected, stale };
     for (const listener of this.listeners) listener();
   }
 }

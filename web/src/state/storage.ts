@@ -69,6 +69,40 @@ export class JobStore {
   }
 }
 
+/** Why a job cannot be shown. */
+export type Gone = "not_found" | "expired";
+
+const GONE_KEY = "subtide.gone.1";
+const GONE_KEPT = 100;
+
+/** Why jobs are no more, for as long as the tab is open: a reload says the same. */
+export class GoneStore {
+  constructor(private readonly storage: Storage) {}
+
+  all(): Map<string, Gone> {
+    try {
+      const found: unknown = JSON.parse(this.storage.getItem(GONE_KEY) ?? "[]");
+      return new Map(Array.isArray(found) ? found.filter(isGone) : []);
+    } catch {
+      return new Map();
+    }
+  }
+
+  keep(gone: ReadonlyMap<string, Gone>): void {
+    try {
+      this.storage.setItem(GONE_KEY, JSON.stringify([...gone].slice(-GONE_KEPT)));
+    } catch {
+      // No room: after a reload a job is but not found.
+    }
+  }
+}
+
+function isGone(found: unknown): found is [string, Gone] {
+  if (!Array.isArray(found) || found.length !== 2) return false;
+  const [id, why] = found as unknown[];
+  return typeof id === "string" && (why === "not_found" || why === "expired");
+}
+
 function isEntry(found: unknown): found is Entry {
   const entry = found as Partial<Entry> | null;
   return (

@@ -1,72 +1,25 @@
-import { type ReactNode, useId } from "react";
+import { type ReactNode, type Ref, useId } from "react";
 import { LANGUAGES } from "../../generated/languages";
-import type { Parameters, PresetName } from "../api";
+import type { PresetName } from "../api";
 import { formatLanguage } from "../format";
 import { Icon } from "../icons";
 import { strings } from "../strings";
+import { type Asked, parametersOf, SPEAKERS_MAX, wrongOf } from "./asked";
 
 const text = strings.options;
-const SPEAKERS_MAX = 50;
 
-/** What the form holds; of it, what differs from the server's defaults becomes parameters. */
-export interface Asked {
-  language: string;
-  force: boolean;
-  task: "transcribe" | "translate";
-  model: string;
-  diarize: boolean;
-  counting: "any" | "exact" | "range";
-  exact: string;
-  min: string;
-  max: string;
-  strict: boolean;
-  prompt: string;
-  hotwords: string;
-  preset: PresetName;
+interface OptionsProps {
+  asked: Asked;
+  onChange: (asked: Asked) => void;
+  ref: Ref<HTMLDetailsElement>;
 }
 
-export const NOTHING_ASKED: Asked = {
-  language: "",
-  force: false,
-  task: "transcribe",
-  model: "",
-  diarize: true,
-  counting: "any",
-  exact: "2",
-  min: "",
-  max: "",
-  strict: false,
-  prompt: "",
-  hotwords: "",
-  preset: "standard",
-};
-
-export function parametersOf(asked: Asked): Partial<Parameters> {
-  const found: Partial<Parameters> = {};
-  if (asked.language) found.language = asked.language;
-  if (asked.language && asked.force) found.force_language = true;
-  if (asked.task !== "transcribe") found.task = asked.task;
-  if (asked.model.trim()) found.model = asked.model.trim();
-  if (asked.prompt.trim()) found.initial_prompt = asked.prompt.trim();
-  if (asked.hotwords.trim()) found.hotwords = asked.hotwords.trim();
-  if (asked.preset !== "standard") found.caption_preset = asked.preset;
-  if (!asked.diarize) return { ...found, diarize: false };
-  if (asked.strict) found.strict = true;
-  const [exact, min, max] = [asked.exact, asked.min, asked.max].map(counted);
-  if (asked.counting === "exact" && exact) found.num_speakers = exact;
-  if (asked.counting === "range") {
-    if (min) found.min_speakers = min;
-    if (max) found.max_speakers = min && max < min ? min : max;
-  }
-  return found;
-}
-
-export function Options({ asked, onChange }: { asked: Asked; onChange: (asked: Asked) => void }) {
+export function Options({ asked, onChange, ref }: OptionsProps) {
   const set = (changes: Partial<Asked>) => onChange({ ...asked, ...changes });
-  const wrongOrder = asked.counting === "range" && (counted(asked.min) ?? 0) > (counted(asked.max) ?? SPEAKERS_MAX);
+  const wrong = wrongOf(asked);
   const changed = Object.keys(parametersOf(asked)).length;
   return (
-    <details className="options">
+    <details className="options" ref={ref}>
       <summary>
         <Icon name="right" size={18} />
         <span>{text.title}</span>
@@ -116,13 +69,12 @@ export function Options({ asked, onChange }: { asked: Asked; onChange: (asked: A
           )}
         </Field>
         {asked.diarize && asked.counting === "exact" && (
-          <Count label={text.exact} value={asked.exact} onChange={(exact) => set({ exact })} />
+          <Count label={text.exact} value={asked.exact} wrong={wrong.exact} onChange={(exact) => set({ exact })} />
         )}
         {asked.diarize && asked.counting === "range" && (
           <div className="pair">
-            <Count label={text.min} value={asked.min} onChange={(min) => set({ min })} />
-            <Count label={text.max} value={asked.max} onChange={(max) => set({ max })} />
-            {wrongOrder && <p className="wrong">{text.order}</p>}
+            <Count label={text.min} value={asked.min} wrong={wrong.min} onChange={(min) => set({ min })} />
+            <Count label={text.max} value={asked.max} wrong={wrong.max} onChange={(max) => set({ max })} />
           </div>
         )}
         <Check
@@ -131,13 +83,13 @@ export function Options({ asked, onChange }: { asked: Asked; onChange: (asked: A
           disabled={!asked.diarize}
           onChange={(strict) => set({ strict })}
         />
-        <Field label={text.model} hint={text.modelHint}>
+        <Field label={text.model} hint={text.modelHint} wrong={wrong.model}>
           {(id, hint) => (
             <input
               id={id}
               aria-describedby={hint}
+              aria-invalid={wrong.model !== undefined}
               placeholder="base"
-              pattern="[A-Za-z0-9][A-Za-z0-9._\-]{0,63}"
               autoComplete="off"
               spellCheck={false}
               value={asked.model}
@@ -187,31 +139,43 @@ export function Options({ asked, onChange }: { asked: Asked; onChange: (asked: A
 interface FieldProps {
   label: string;
   hint?: string;
+  /** In place of the hint, and read out; an empty place is kept for it, so that nothing jumps. */
+  wrong?: string | undefined;
   wide?: boolean;
   children: (id: string, hintId: string | undefined) => ReactNode;
 }
 
-function Field({ label, hint, wide, children }: FieldProps) {
+function Field({ label, hint, wrong, wide, children }: FieldProps) {
   const id = useId();
+  const told = hint !== undefined;
   return (
     <div className={wide ? "field wide" : "field"}>
       <label htmlFor={id}>{label}</label>
-      {children(id, hint ? `${id}-hint` : undefined)}
-      {hint && (
-        <p className="hint" id={`${id}-hint`}>
-          {hint}
+      {children(id, told ? `${id}-hint` : undefined)}
+      {told && (
+        <p className={wrong ? "hint wrong" : "hint"} id={`${id}-hint`} aria-live="polite">
+          {wrong ?? hint}
         </p>
       )}
     </div>
   );
 }
 
-function Count({ label, value, onChange }: { label: string; value: string; onChange: (value: string) => void }) {
+interface CountProps {
+  label: string;
+  value: string;
+  wrong: string | undefined;
+  onChange: (value: string) => void;
+}
+
+function Count({ label, value, wrong, onChange }: CountProps) {
   return (
-    <Field label={label}>
-      {(id) => (
+    <Field label={label} hint="" wrong={wrong}>
+      {(id, hint) => (
         <input
           id={id}
+          aria-describedby={hint}
+          aria-invalid={wrong !== undefined}
           type="number"
           min={1}
           max={SPEAKERS_MAX}
@@ -245,8 +209,3 @@ function Check({ label, checked, disabled = false, onChange }: CheckProps) {
 }
 
 const NAMED = LANGUAGES.map((code) => [code, formatLanguage(code)] as const).sort((a, b) => a[1].localeCompare(b[1]));
-
-function counted(value: string): number | null {
-  const count = Number.parseInt(value, 10);
-  return Number.isNaN(count) || count < 1 ? null : Math.min(count, SPEAKERS_MAX);
-}

@@ -3,11 +3,12 @@
  *
  * Whatever breaks, an upload goes on by itself: after a lost connection, after a reload, when a place is free.
  */
-import type { Upload as TusUpload } from "tus-js-client";
 import { api, type Capacity, type Parameters, Problem } from "../api";
 import { strings } from "../strings";
+import { Busyness } from "./busyness";
 import * as kept from "./kept";
-import { addressOf, isSameFile, newKey, opened, type Record, Records, Speed } from "./records";
+import { isSameFile, newKey, opened, type Record, Records } from "./records";
+import { ended, Sending } from "./sending";
 
 export type Phase =
   | "queued" // behind other files of one's own
@@ -34,28 +35,35 @@ export interface State {
   readonly capacity: Capacity | null;
 }
 
+/** Whether an upload gets further by itself. */
+export const isOnItsWay = ({ phase }: Item): boolean => !RESTING.has(phase);
+const RESTING: ReadonlySet<Phase> = new Set(["paused", "needs_click", "needs_file", "elsewhere", "failed"] as const);
+
 interface Work {
   file: File | null;
-  tus: TusUpload | null;
-  speed: Speed;
+  sending: Sending | null;
   release: (() => void) | null;
   timer: ReturnType<typeof setTimeout> | undefined;
   tries: number;
 }
 
 const AT_ONCE = 2;
-const ASK_AGAIN_MS = 5_000;
 const PAUSES_MS = [500, 1_000, 3_000, 5_000, 10_000];
 /** How often the state is told while bytes go out. */
 const TOLD_MS = 250;
+/** How often it is remembered how far they are. */
+const REMEMBERED_MS = 3_000;
 
 export class Uploads {
   private items = new Map<string, Item>();
   private readonly work = new Map<string, Work>();
   private readonly listeners = new Set<() => void>();
   private state: State = { items: [], capacity: null };
-  private capacity: Capacity | null = null;
-  private asking: ReturnType<typeof setTimeout> | undefined;
+  private readonly busyness = new Busyness(
+    api.capacity,
+    () => this.waits(),
+    () => this.hasRoom(),
+  );
 
   constructor(
     private readonly records: Records,
@@ -76,7 +84,19 @@ export class Uploads {
       void this.owned(record.key, () => this.restore(record.key, false));
     }
     addEventListener("online", () => this.retryNow());
+    addEventListener("offline", () => {
+      for (const { sending } of this.work.values()) sending?.cut();
+    });
+    addEventListener("pagehide", () => {
+      for (const key of this.items.keys()) this.rememberSent(key);
+    });
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.busyness.look());
     void this.askCapacity();
+  }
+
+  /** How busy the server is; while it takes nothing more, or a file waits for a place, again and again. */
+  askCapacity(): Promise<void> {
+    return this.busyness.ask();
   }
 
   add(file: File, handle: FileSystemFileHandle | undefined, parameters: Partial<Parameters>): void {
@@ -113,12 +133,14 @@ export class Uploads {
   pause(key: string): void {
     this.change(key, { phase: "paused", bytesPerSecond: null });
     this.remember(key, { paused: true });
-    void this.work.get(key)?.tus?.abort(false);
+    this.rememberSent(key);
+    this.stop(key);
     this.next();
   }
 
-  resume(key: string): void {
-    this.remember(key, { paused: false });
+  /** Go on, after a pause or a refusal; where it was refused, perhaps with other parameters. */
+  resume(key: string, parameters?: Partial<Parameters>): void {
+    this.remember(key, { paused: false, ...(parameters && { parameters }) });
     this.change(key, { phase: "queued", error: null });
     const record = this.items.get(key)?.record;
     if (record?.url && record.sent >= record.size) void this.submit(key);
@@ -126,11 +148,16 @@ export class Uploads {
   }
 
   cancel(key: string): void {
-    const tus = this.work.get(key)?.tus;
     const { url } = this.items.get(key)?.record ?? { url: null };
-    if (tus) void tus.abort(url !== null).catch(() => undefined);
-    else if (url) void fetch(url, { method: "DELETE", headers: { "Tus-Resumable": "1.0.0" } }).catch(() => undefined);
+    this.stop(key);
+    if (url) void ended(url).catch(() => undefined); // what is not ended now, the server gives up by itself
     this.done(key);
+  }
+
+  private stop(key: string): void {
+    const work = this.work.get(key);
+    work?.sending?.stop();
+    if (work) work.sending = null;
   }
 
   private async restore(key: string, asked: boolean): Promise<void> {
@@ -166,62 +193,48 @@ export class Uploads {
       if (phase !== "queued" && phase !== "busy") continue;
       if (record.url !== null && record.sent >= record.size) continue; // waits for a place to be submitted
       if (this.work.get(record.key)?.file == null) continue;
-      if (this.capacity?.accepting === false && record.url === null) {
+      if (this.busyness.current?.accepting === false && record.url === null) {
         this.change(record.key, { phase: "busy" });
         continue;
       }
-      if (free-- > 0) void this.upload(record.key);
+      if (free-- > 0) this.upload(record.key);
       else this.change(record.key, { phase: "queued" });
     }
-    if (this.waits()) this.askSoon();
+    if (this.waits()) this.busyness.askSoon();
   }
 
-  private async upload(key: string): Promise<void> {
+  private upload(key: string): void {
     const work = this.workOn(key);
-    this.change(key, { phase: "uploading", error: null });
-    work.speed = new Speed();
-    const { Upload } = await import("tus-js-client");
     const item = this.items.get(key);
-    if (!item || item.phase !== "uploading" || !work.file) return;
-    let told = 0;
-    work.tus = new Upload(work.file, {
-      endpoint: "/api/uploads",
-      uploadUrl: item.record.url && addressOf(item.record.url),
-      metadata: { filename: item.record.name },
-      retryDelays: null,
-      storeFingerprintForResuming: false,
-      onBeforeRequest: (request) => {
-        const url = this.items.get(key)?.record.url;
-        if (request.getMethod() === "POST") request.setHeader("Idempotency-Key", key);
-        else if (url) request.setHeader("Authorization", `Bearer ${opened(url).upload_token}`);
-      },
-      onUploadUrlAvailable: () => {
-        if (!work.tus?.url || this.items.get(key)?.record.url) return;
-        this.remember(key, { url: work.tus.url });
-        work.tus.url = addressOf(work.tus.url); // its token goes where no log and no history keeps it
-      },
-      onProgress: (sent) => {
+    if (!item || !work.file) return;
+    this.change(key, { phase: "uploading", error: null });
+    const { size } = item.record;
+    let told = Number.NEGATIVE_INFINITY;
+    let remembered = performance.now();
+    work.sending = new Sending(work.file, item.record, {
+      made: (url) => this.remember(key, { url }),
+      progress: (sent, bytesPerSecond) => {
         const now = performance.now();
-        work.speed.add(now, sent);
         work.tries = 0;
-        if (now - told < TOLD_MS && sent < item.record.size) return;
+        if (now - told < TOLD_MS && sent < size) return;
         told = now;
-        this.change(key, { sent, bytesPerSecond: work.speed.bytesPerSecond });
+        this.change(key, { sent, bytesPerSecond });
+        if (now - remembered < REMEMBERED_MS) return;
+        remembered = now;
+        this.rememberSent(key);
       },
-      onSuccess: () => {
-        work.tus = null;
-        this.remember(key, { sent: item.record.size });
-        this.change(key, { sent: item.record.size });
+      done: () => {
+        work.sending = null;
+        this.remember(key, { sent: size });
+        this.change(key, { sent: size });
         void this.submit(key);
         this.next();
       },
-      onError: (error) => {
-        work.tus = null;
-        const answer = "originalResponse" in error ? error.originalResponse : null;
-        this.broken(key, answer?.getStatus() ?? 0, answer?.getBody() ?? "");
+      broken: (status, body) => {
+        work.sending = null;
+        this.broken(key, status, body);
       },
     });
-    work.tus.start();
   }
 
   private broken(key: string, status: number, body: string): void {
@@ -294,22 +307,9 @@ export class Uploads {
     return [...this.items.values()].some(({ phase }) => phase === "busy");
   }
 
-  private askSoon(): void {
-    clearTimeout(this.asking);
-    this.asking = setTimeout(() => void this.askCapacity(), ASK_AGAIN_MS);
-  }
-
-  /** How busy the server is; while a file waits for a place, again and again. */
-  async askCapacity(): Promise<void> {
-    clearTimeout(this.asking);
-    try {
-      this.capacity = await api.capacity();
-    } catch {
-      this.askSoon();
-      return;
-    }
+  private hasRoom(): void {
     this.publish();
-    if (this.capacity.accepting) {
+    if (this.busyness.current?.accepting) {
       for (const { record, phase } of this.items.values())
         if (phase === "busy" && record.url !== null && record.sent >= record.size) void this.submit(record.key);
     }
@@ -334,20 +334,27 @@ export class Uploads {
       await act();
       return;
     }
-    await navigator.locks.request(`subtide.upload.${key}`, async () => {
-      if (!this.items.has(key)) return;
-      const held = new Promise<void>((release) => {
-        this.workOn(key).release = release;
+    let begun = false;
+    try {
+      await navigator.locks.request(`subtide.upload.${key}`, async () => {
+        begun = true;
+        if (!this.items.has(key)) return;
+        const held = new Promise<void>((release) => {
+          this.workOn(key).release = release;
+        });
+        await act();
+        await held;
       });
-      await act();
-      await held;
-    });
+    } catch (error) {
+      if (begun) throw error;
+      await act(); // a browser that gives no storage gives no locks
+    }
   }
 
   private workOn(key: string): Work {
     let work = this.work.get(key);
     if (!work) {
-      work = { file: null, tus: null, speed: new Speed(), release: null, timer: undefined, tries: 0 };
+      work = { file: null, sending: null, release: null, timer: undefined, tries: 0 };
       this.work.set(key, work);
     }
     return work;
@@ -361,6 +368,13 @@ export class Uploads {
     this.put({ ...item, record });
   }
 
+  /** How far it is, without the last byte: only the server says that it has them all. */
+  private rememberSent(key: string): void {
+    const item = this.items.get(key);
+    if (item && item.record.sent < item.record.size && item.sent > 0)
+      this.remember(key, { sent: Math.min(item.sent, item.record.size - 1) });
+  }
+
   private change(key: string, changes: Partial<Item>): void {
     const item = this.items.get(key);
     if (item) this.put({ ...item, ...changes });
@@ -372,7 +386,7 @@ export class Uploads {
   }
 
   private publish(): void {
-    this.state = { items: [...this.items.values()], capacity: this.capacity };
+    this.state = { items: [...this.items.values()], capacity: this.busyness.current };
     for (const listener of this.listeners) listener();
   }
 }

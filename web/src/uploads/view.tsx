@@ -1,4 +1,5 @@
 import { useRef, useState } from "react";
+import { useHandedOn } from "../focus";
 import { formatBytes, formatDuration, formatPercent } from "../format";
 import { Icon } from "../icons";
 import { uploads, useUploads } from "../session";
@@ -7,21 +8,31 @@ import type { Item, Phase } from "./uploads";
 
 const text = strings.uploads;
 
-export function UploadList() {
+interface UploadListProps {
+  /** Where the focus goes when no upload is left. */
+  stays: () => HTMLElement | null;
+  /** Once more, of what was not accepted. */
+  onRetry: (key: string) => void;
+}
+
+export function UploadList({ stays, onRetry }: UploadListProps) {
   const { items } = useUploads();
+  const list = useRef<HTMLUListElement>(null);
+  const keys = items.map(({ record, phase }) => `${record.key} ${phase}`).join(" ");
+  useHandedOn(list, keys, stays);
   if (items.length === 0) return null;
   return (
     <section className="uploads" aria-label={text.title}>
-      <ul>
+      <ul ref={list}>
         {items.map((item) => (
-          <Row key={item.record.key} item={item} />
+          <Row key={item.record.key} item={item} onRetry={onRetry} />
         ))}
       </ul>
     </section>
   );
 }
 
-function Row({ item }: { item: Item }) {
+function Row({ item, onRetry }: { item: Item; onRetry: (key: string) => void }) {
   const { record, phase, sent, bytesPerSecond, error } = item;
   const [other, setOther] = useState(false);
   const fraction = Math.min(1, sent / record.size);
@@ -32,7 +43,7 @@ function Row({ item }: { item: Item }) {
         <span className="upload-name" title={record.name}>
           {record.name}
         </span>
-        <Actions item={item} onOther={setOther} />
+        <Actions item={item} onOther={setOther} onRetry={onRetry} />
       </div>
       <div
         className="bar"
@@ -64,21 +75,26 @@ function Row({ item }: { item: Item }) {
 
 const PAUSABLE: ReadonlySet<Phase> = new Set<Phase>(["queued", "uploading", "interrupted"]);
 
-function Actions({ item, onOther }: { item: Item; onOther: (other: boolean) => void }) {
+interface ActionsProps {
+  item: Item;
+  onOther: (other: boolean) => void;
+  onRetry: (key: string) => void;
+}
+
+function Actions({ item, onOther, onRetry }: ActionsProps) {
   const { record, phase } = item;
   const input = useRef<HTMLInputElement>(null);
   if (phase === "elsewhere" || phase === "submitting") return null;
   return (
     <span className="upload-actions">
-      {PAUSABLE.has(phase) && (
+      {/* One button, which keeps the focus whatever it does next. */}
+      {PAUSABLE.has(phase) ? (
         <Act label={text.pause} icon="pause" of={record.name} act={() => uploads.pause(record.key)} />
-      )}
-      {phase === "paused" && (
+      ) : phase === "paused" ? (
         <Act label={text.resume} icon="play" of={record.name} act={() => uploads.resume(record.key)} />
-      )}
-      {phase === "failed" && (
-        <Act label={text.retry} icon="retry" of={record.name} act={() => uploads.resume(record.key)} />
-      )}
+      ) : phase === "failed" ? (
+        <Act label={text.retry} icon="retry" of={record.name} act={() => onRetry(record.key)} />
+      ) : null}
       {phase === "needs_click" && (
         <button type="button" className="button" onClick={() => uploads.permit(record.key)}>
           {text.goOn}
