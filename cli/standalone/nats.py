@@ -63,8 +63,9 @@ class NatsServer(Server):
 
     def answers(self) -> bool:
         """Whether JetStream is up, by the server's own word."""
-        self._was_ready = self._health("?js-enabled-only=true") == http.client.OK
-        return self._was_ready
+        answers = self._health("?js-enabled-only=true") == http.client.OK
+        self._was_ready = self._was_ready or answers
+        return answers
 
     def is_sick(self) -> bool:
         """Whether JetStream is up and a stream of it is not: one that could not be written to, as its disk was full,

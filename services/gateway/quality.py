@@ -10,8 +10,9 @@ from litestar.params import PathParameter
 from chassis.store import Store
 from contracts.progress import JobView, Status
 from contracts.quality import QUALITY, Quality
-from services.gateway.handler import Jobs
+from services.gateway.handler import Jobs, VersionChoice
 from services.gateway.problems import Problem, documented
+from services.gateway.versions import Versions
 
 JobId = Annotated[str, PathParameter(description="The id from the submit.", max_length=64)]
 Credential = Given[str | None]
@@ -23,9 +24,16 @@ Credential = Given[str | None]
     summary="Get the quality report",
     responses=documented(400, 404, 409, 410, 503),
 )
-async def quality(job_id: JobId, jobs: Given[Jobs], store: Given[Store], credential: Credential) -> Response[Quality]:
+async def quality(
+    job_id: JobId,
+    jobs: Given[Jobs],
+    store: Given[Store],
+    versions: Given[Versions],
+    credential: Credential,
+    version: VersionChoice = None,
+) -> Response[Quality]:
     """How far the captions keep the limits of each preset, and what there is to know of the words."""
-    view = await jobs.opened(job_id, credential)
+    view = await versions.at(await jobs.opened(job_id, credential), version)
     if QUALITY not in view.results:
         raise _none(view)
     content = msgspec.json.decode(await store.get(view.results[QUALITY].key), type=Quality)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.browsing import DARK, DESK, NEEDED, Visitor, completed, look, panel, until
+from tests.e2e.browsing import DARK, DESK, NEEDED, Visitor, card, completed, look, panel, until
 from tests.e2e.conftest import Stack
 
 pytestmark = NEEDED
@@ -124,6 +124,7 @@ def test_without_storage_the_page_works_until_it_is_closed(
     )
     page.goto(stack.url)
     page.locator("input[type=file]").first.set_input_files(str(call))
+    card(page, "sample.wav").wait_for()
     panel(page, "Completed").get_by_role("button", name="View sample.wav").click(timeout=60_000)
     page.locator(".rows").wait_for()
     page.get_by_role("button", name="Appearance").click()
