@@ -457,6 +457,15 @@ def _runs(python: Path, user: pwd.struct_passwd, folder: Path = Path("/")) -> bo
     return asked.returncode == 0
 
 
+def test_a_broker_that_did_not_answer_for_a_moment_keeps_its_port(tmp_path: Path) -> None:
+    with NatsServer(tmp_path) as broker:
+        url = broker.url
+        broker.kill()
+        assert not broker.answers()
+        broker.start()
+        assert broker.url == url
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 48 MB that may be filled without harm."""
