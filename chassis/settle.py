@@ -168,6 +168,8 @@ class Settler:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), _HAND_BACK_S)
+        if self._paying is not None:
+            self._paying.cancel()  # its connection ends now; what is owed still counts as tries
 
     def cancel(self, cancelled: facts.JobCancelled) -> None:
         """Stop what is being done for a run that was cancelled: its message is dropped, its engine killed."""

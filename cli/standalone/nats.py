@@ -71,7 +71,11 @@ class NatsServer(Server):
         """Whether JetStream is up and a stream of it is not: one that could not be written to, as its disk was full,
         takes nothing any more, though there is room again, until the server is started again (nats-server 2.15).
         """
-        if shutil.disk_usage(self.folder).free < _ROOM_BYTES or self._health("") != http.client.SERVICE_UNAVAILABLE:
+        try:
+            room_bytes = shutil.disk_usage(self.folder).free
+        except OSError:  # somebody took the folder away: a new start would not help
+            return False
+        if room_bytes < _ROOM_BYTES or self._health("") != http.client.SERVICE_UNAVAILABLE:
             return False
         return self._health("?js-enabled-only=true") == http.client.OK
 
