@@ -27,7 +27,7 @@ up: setup ## Start the whole stack on this machine and leave it running until Ct
 web: ## Build the page into the gateway; needs network the first time, and Node from here or from PyPI.
 	@$(BIN)/python web/build.py
 
-test: setup ## The default tests: unit, contract, integration, one real end-to-end run.
+test: setup ## The default tests: unit, contract, integration, and end to end with the real models and a browser.
 	@$(BIN)/pytest
 
 check: setup ## Lint, format, strict types, import rules; types, style and tests of the page.
@@ -46,11 +46,11 @@ bench: setup ## Speed and memory beside the plain script, three jobs at once, es
 	@$(BIN)/python -m benchmarks.estimates
 
 e2e: setup ## The page in a browser: journeys, every view by axe, pictures in build/screens, and its budgets.
-	@$(BIN)/pytest -n0 tests/e2e/test_page*.py tests/e2e/test_correcting.py
+	@$(BIN)/pytest -n0 tests/e2e/page
 	@$(BIN)/python -m benchmarks.page
 
 screenshot: setup ## Take the README's picture of the real page anew.
-	@$(BIN)/python -m tests.e2e.picture docs/page.png
+	@$(BIN)/python -m tests.e2e.page.picture docs/page.png
 
 uploads: setup ## 700 MB by tuspy and tus-js-client over a line that breaks, with the gateway killed; and the speed.
 	@$(BIN)/python -m benchmarks.uploads

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.browsing import ARGUMENTS, CHROMIUM, DESK, panel
 from tests.e2e.conftest import sample_call, started
+from tests.e2e.page.browsing import ARGUMENTS, CHROMIUM, DESK, panel
 
 SCRIPT_KB_MAX = 150.0
 INTERACTIVE_S_MAX = 1.5

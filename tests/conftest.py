@@ -19,8 +19,7 @@ class InTwoProcesses(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        folder = path.split("/")[-2]
-        return folder if folder in _TOGETHER else path
+        return next((folder for folder in path.split("/") if folder in _TOGETHER), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InTwoProcesses:

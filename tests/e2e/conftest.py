@@ -31,6 +31,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
     root: Path
     running: Running
+    http: httpx.Client
 
     @property
     def url(self) -> str:
@@ -41,7 +42,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
         """Hand a file over."""
         with path.open("rb") as file:
             files = {"file": (name or path.name, file)}
-            return httpx.post(f"{self.url}/api/jobs/submit", files=files, data=parameters, timeout=60)
+            return self.http.post("/api/jobs/submit", files=files, data=parameters)
 
     def ended(self, accepted: dict[str, Any]) -> dict[str, Any]:
         """The job once its run is over."""
@@ -56,7 +57,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     def get(self, accepted: dict[str, Any], path: str) -> httpx.Response:
         """Ask the gateway of a job with the job's own token."""
         headers = {"Authorization": f"Bearer {accepted['access_token']}"}
-        return httpx.get(f"{self.url}/api/jobs/{accepted['job_id']}{path}", headers=headers, timeout=30)
+        return self.http.get(f"/api/jobs/{accepted['job_id']}{path}", headers=headers)
 
     def log(self) -> list[Entry]:
         """Everything in the log, as anybody could read it."""
@@ -95,7 +96,8 @@ def started(**settings: str) -> Iterator[Stack]:
         )
         try:
             running = _when_running(root, process)
-            yield Stack(root=root, running=running)
+            with httpx.Client(base_url=running.gateway_url, timeout=60) as http:
+                yield Stack(root=root, running=running, http=http)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -119,30 +121,6 @@ def sample_call() -> Path:
         for place in found.submodule_search_locations or []
         if (path := Path(place) / "audio" / "sample" / "sample.wav").is_file()
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, without a window. Ends with its module: Playwright keeps an event loop running in the thread
-    of the tests, where others start one of their own.
-    """
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
-    from tests.e2e import browsing
-
-    with playwright.sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=browsing.CHROMIUM, args=browsing.ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def visitor(browser: Any, stack: Stack) -> Iterator[Any]:
-    """Somebody with a new browser; nothing may have gone wrong in it by the end."""
-    from tests.e2e.browsing import Visitor
-
-    one = Visitor(browser, stack.url)
-    yield one
-    assert one.complaints == []
 
 
 def _when_running(root: Path, process: "subprocess.Popen[bytes]") -> Running:

@@ -1,12 +1,12 @@
-"""The README's picture of the page, taken of the real one: `python -m tests.e2e.picture docs/page.png`."""
+"""The README's picture of the page, taken of the real one: `python -m tests.e2e.page.picture docs/page.png`."""
 
 import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.browsing import ARGUMENTS, CHROMIUM, Visitor, completed, until
 from tests.e2e.conftest import sample_call, started
+from tests.e2e.page.browsing import ARGUMENTS, CHROMIUM, Visitor, completed, until
 
 _AT_S = 11.4
 

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.browsing import DARK, DESK, NEEDED, Visitor, card, completed, look, panel, until
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import DARK, DESK, NEEDED, Visitor, card, completed, look, panel, until
 
 pytestmark = NEEDED
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.browsing import NEEDED, PHONE, Visitor, completed, look
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import NEEDED, PHONE, Visitor, completed, look
 
 pytestmark = NEEDED
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.browsing import JOB_MS, NEEDED, Visitor, completed, drop, look, panel
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import JOB_MS, NEEDED, Visitor, completed, drop, look, panel
 
 pytestmark = NEEDED
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.browsing import JOB_MS, NEEDED, Visitor, card, completed, drop, focused, look, panel, until
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import JOB_MS, NEEDED, Visitor, card, completed, drop, focused, look, panel, until
 
 pytestmark = NEEDED
 

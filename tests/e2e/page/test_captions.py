@@ -8,8 +8,8 @@ import pytest
 
 from contracts.captioning import PRESETS, SOCIAL
 from services.exporter.cues import width
-from tests.e2e.browsing import DARK, DESK, JOB_MS, NEEDED, PHONE, Visitor, card, completed, drop, look, panel
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import DARK, DESK, JOB_MS, NEEDED, PHONE, Visitor, card, completed, drop, look, panel
 
 pytestmark = NEEDED
 

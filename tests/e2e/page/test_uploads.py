@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.browsing import JOB_MS, NEEDED, Visitor, card, drop, focused, longer, look, panel, slowed, until
 from tests.e2e.conftest import Stack
+from tests.e2e.page.browsing import JOB_MS, NEEDED, Visitor, card, drop, focused, longer, look, panel, slowed, until
 
 pytestmark = NEEDED
 

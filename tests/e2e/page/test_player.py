@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.browsing import DESK, NEEDED, PHONE, Visitor, completed, look, until
 from tests.e2e.conftest import Stack
-from tests.e2e.film import film
+from tests.e2e.page.browsing import DESK, NEEDED, PHONE, Visitor, completed, look, until
+from tests.e2e.page.film import film
 
 pytestmark = NEEDED
 
