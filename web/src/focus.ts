@@ -11,9 +11,10 @@ const isNowhere = (): boolean => document.activeElement === null || document.act
 
 /**
  * After the page shows another address: what it is about, so that it is read out and Tab goes on from there. Otherwise
- * only where the focus has gone with what had it.
+ * only where the focus has gone with what had it. Who is quicker, and at work in the new content already, is left there.
  */
 export function focusContent(onlyIfLost = false): void {
+  const before = document.activeElement;
   let resting = 0;
   let left = FRAMES_MAX;
   const look = () => {
@@ -23,7 +24,8 @@ export function focusContent(onlyIfLost = false): void {
       return;
     }
     const target = document.querySelector<HTMLElement>("main h1") ?? document.querySelector("main");
-    if (!target || (onlyIfLost && !isNowhere())) return;
+    const isAtWork = document.activeElement !== before && document.activeElement?.closest("main > *");
+    if (!target || isAtWork || (onlyIfLost && !isNowhere())) return;
     target.tabIndex = -1;
     target.focus({ preventScroll: true });
   };
