@@ -8,6 +8,7 @@ import hashlib
 from typing import Any
 
 import msgspec
+from blake3 import blake3
 
 from contracts.parameters import Parameters
 
@@ -20,7 +21,7 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     key: str
     digest: str
-    """SHA-256, hex: of the content for an upload (`ContentDigest`), of the recipe for a stage's result."""
+    """Hex: the `ContentDigest` of an upload, the SHA-256 of the recipe for a stage's result."""
     bytes: int
     parts: list[int] = []
     """Sizes of the objects that hold it one after another, each under `part_key`; none: it is the one under `key`.
@@ -29,12 +30,15 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ContentDigest:
-    """SHA-256 over the SHA-256 of each leaf of a file, so that it can be begun in one process and ended in another."""
+    """BLAKE3 over the BLAKE3 of each leaf of a file, so that it can be begun in one process and ended in another."""
+
+    SIZE = blake3.digest_size
+    """Bytes of the digest of a leaf."""
 
     def __init__(self, leaves: bytes = b"") -> None:
         """Go on after the leaves whose digests, one after another, are given; what is begun of the next comes first."""
         self._leaves = bytearray(leaves)
-        self._leaf = hashlib.sha256()
+        self._leaf = blake3()
         self._begun_bytes = 0
 
     @property
@@ -52,12 +56,12 @@ class ContentDigest:
             rest = rest[len(taken) :]
             if self._begun_bytes == LEAF_BYTES:
                 self._leaves += self._leaf.digest()
-                self._leaf, self._begun_bytes = hashlib.sha256(), 0
+                self._leaf, self._begun_bytes = blake3(), 0
 
     def hexdigest(self) -> str:
         """The digest of the file, if it ends here."""
         last = self._leaf.digest() if self._begun_bytes else b""
-        return hashlib.sha256(bytes(self._leaves) + last).hexdigest()
+        return blake3(bytes(self._leaves) + last).hexdigest()
 
 
 def part_key(key: str, n: int) -> str:

@@ -32,6 +32,8 @@ OFFSET_MISMATCH = "upload_offset_mismatch"
 CHECKSUM_MISMATCH = "checksum_mismatch"
 
 _LOOKS_A_LEASE = 4
+_UNCOUNTED_MAX = 16
+"""Parts that may be stored before the upload says so, which it does `_LOOKS_A_LEASE` times a lease in any case."""
 
 
 class Checksum(msgspec.Struct, frozen=True):
@@ -122,7 +124,7 @@ class Receiving:
         while True:
             upload = begun(kept.upload)
             self._admit(upload, offset, announced)
-            numbers = 1 if checksum is None else math.ceil((upload.length - offset) / self.pace.part_bytes) + 1
+            numbers = self._numbers(upload, all_at_once=checksum is not None)
             taken = leased(upload, writer, lease_s=self.pace.lease_s, numbers=numbers)
             if len(taken.parts) + numbers > self.pace.parts_max:
                 raise _too_many_parts(len(taken.parts), self.pace.parts_max)
@@ -130,6 +132,14 @@ class Receiving:
                 return await self._uploads.save(kept, taken)
             except Changed:
                 kept = await self._uploads.again(kept)
+
+    def _numbers(self, upload: Upload, *, all_at_once: bool) -> int:
+        """How many parts a request may store before it counts them."""
+        left = math.ceil((upload.length - upload.offset) / self.pace.part_bytes)
+        if all_at_once:
+            return left + 1
+        given_up = upload.lease.numbers if upload.lease is not None else 0
+        return max(1, min(left, _UNCOUNTED_MAX, self.pace.parts_max - len(upload.parts) - given_up))
 
     def _let_go(self, request: "_Request", leave: Callable[[], None]) -> None:
         """Its memory and its place are free once nothing is at work on them: that may be after who asked has gone."""
@@ -181,6 +191,8 @@ class _Request:
         self._keeping: asyncio.Task[None] | None = None
         self._broken = False
         """Whether a part could not be stored or counted: nothing may follow it."""
+        assert kept.upload.lease is not None
+        self._numbers = kept.upload.lease.numbers
         self._uncounted: list[int] = []
         """Sizes of parts that are stored and that the upload does not have yet."""
         self._turn = asyncio.Lock()
@@ -209,7 +221,7 @@ class _Request:
             await self._store_rest()
             if self._checksum is not None:
                 await self._check(self._checksum)
-            await self._save(count=self._checksum is not None, release=True)
+            await self._save(count=True, release=True)
         except Changed:
             if self._storing is not None:
                 await asyncio.wait({self._storing})
@@ -233,6 +245,8 @@ class _Request:
 
     async def _read(self) -> None:
         async for block in self._blocks:
+            if self._digest is None:
+                self._digest = await self._resumed()
             self._last_byte_at = datetime.now(UTC)
             came_to = self._buffer_at + self._buffer.filled + len(block)
             if came_to > self.upload.length:
@@ -241,6 +255,7 @@ class _Request:
             rest = memoryview(block)
             while rest:
                 room = self._pace.part_bytes - self._buffer_at % self._pace.part_bytes - self._buffer.filled
+                self._digest.update(rest[:room])
                 self._buffer.fill(rest[:room])
                 if len(rest) >= room:
                     await self._begin_to_store()
@@ -251,10 +266,12 @@ class _Request:
         while True:
             await asyncio.sleep(self._pace.lease_s / _LOOKS_A_LEASE)
             if self._last_byte_at > self._saved_at:
-                await self._save()
+                await self._save(count=self._checksum is None)
             elif (datetime.now(UTC) - self._last_byte_at).total_seconds() > self._pace.lease_s:
                 if self._checksum is None and len(self.upload.parts) < self._pace.parts_max // 2:
                     await self._store_rest()
+                    if self._uncounted:
+                        await self._save(count=True)
                 self._give_up_unused()
                 revision = self._kept.revision
                 if (await self._uploads.again(self._kept)).revision > revision == self._kept.revision:
@@ -290,30 +307,28 @@ class _Request:
             storing.result()
 
     async def _store_part(self, content: memoryview) -> None:
-        if self._digest is None:
-            self._digest = await self._resumed()
-        key = part_key(self.upload.key, len(self.upload.parts) + len(self._uncounted))
-        working = (self._store.put_part(key, content), asyncio.to_thread(self._hash, self._digest, content))
+        working = [self._store.put_part(part_key(self.upload.key, self._next_number), content)]
+        if self._checked is not None:
+            working.append(asyncio.to_thread(self._checked.update, content))
         # Where one fails, the other must not be left reading memory that is filled with something else.
         for outcome in await asyncio.gather(*working, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
         self._uncounted.append(len(content))
-        if self._checksum is None:
+        if self._checksum is None and len(self._uncounted) >= self._numbers:
             await self._save(count=True)
 
-    def _hash(self, digest: ContentDigest, content: memoryview) -> None:
-        digest.update(content)
-        if self._checked is not None:
-            self._checked.update(content)
+    @property
+    def _next_number(self) -> int:
+        return len(self.upload.parts) + len(self._uncounted)
 
     async def _resumed(self) -> ContentDigest:
         """The digest of what arrived before: of the leaf that was begun, the bytes are read once more."""
         digest = ContentDigest(self.upload.leaves)
-        whole_bytes = len(digest.leaves) // hashlib.sha256().digest_size * LEAF_BYTES
+        whole_bytes = len(digest.leaves) // ContentDigest.SIZE * LEAF_BYTES
         if whole_bytes < self.upload.offset:
             async for block in self._store.read(self.upload.source, start=whole_bytes):
-                await asyncio.to_thread(digest.update, block)
+                digest.update(block)
         return digest
 
     async def _check(self, checksum: Checksum) -> None:
@@ -340,7 +355,7 @@ class _Request:
                 await self._drop()
             elif not self._broken:
                 await self._store_rest()
-            await self._save(release=True)
+            await self._save(count=True, release=True)
         except Exception as error:  # the lease runs out by itself, and its numbers are given up
             log = telemetry.logger(stage="gateway")
             log.warning("upload_not_released", error=repr(error), exc_info=error)
@@ -356,16 +371,20 @@ class _Request:
             lease = upload.lease
             assert lease is not None
             if count and self._digest is not None:
-                parts, self._uncounted = [*upload.parts, *self._uncounted], []
+                parts = [*upload.parts, *self._uncounted]
                 digest = self._digest.hexdigest() if sum(parts) == upload.length else ""
-                upload = msgspec.structs.replace(upload, parts=parts, leaves=self._digest.leaves, digest=digest)
+                # The digest is ahead of what is stored.
+                leaves = self._digest.leaves[: sum(parts) // LEAF_BYTES * ContentDigest.SIZE]
+                upload = msgspec.structs.replace(upload, parts=parts, leaves=leaves, digest=digest)
             if release:
                 given_up = [0] if self._broken else []
                 upload = msgspec.structs.replace(upload, parts=[*upload.parts, *given_up], lease=None)
             else:
                 until = self._last_byte_at + timedelta(seconds=self._pace.lease_s)
                 upload = msgspec.structs.replace(upload, lease=msgspec.structs.replace(lease, until=until))
+            counted = len(self._uncounted) if count else 0
             self._kept = await self._uploads.save(self._kept, upload)
+            del self._uncounted[:counted]  # with no await between: a part's number is the sum of both
             self._saved_at = datetime.now(UTC)
 
 

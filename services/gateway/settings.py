@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests with bytes of uploads that are received at once, half of them at most of one client; another waits. Each
     holds two parts of memory."""
     upload_part_bytes: int = LEAF_BYTES
-    """Most that is stored of an upload at once, and sent again after a gateway was killed."""
+    """Most that is stored of an upload at once."""
     upload_lease_s: float = 4.0
     """How long after its last byte a request keeps another from going on with the same upload."""
     upload_signed_part_bytes: int = 64 << 20
