@@ -14,6 +14,7 @@ help: ## List the targets.
 
 setup: ## Make .venv, install everything, pull the models, build the page. Safe to repeat and to interrupt.
 	@$(PYTHON) setup_venv.py
+	@$(BIN)/python -m compileall -q contracts chassis services cli # processes that may not write bytecode find it
 	@$(BIN)/subtide models pull
 	@$(BIN)/subtide assets pull || echo "Going on without it: /docs is a plain list until 'subtide assets pull' succeeds."
 	@$(BIN)/python web/build.py || echo "Going on without it: the front page is a plain one until 'make web' succeeds."

@@ -14,7 +14,7 @@ _TOGETHER = ("chaos", "e2e")
 """Folders whose tests share one stack, in their order."""
 
 
-class InTwoProcesses(LoadScopeScheduling):  # type: ignore[misc]
+class Together(LoadScopeScheduling):  # type: ignore[misc]
     """Tests of one file, or of one such folder, stay in one process. (xdist's groups are lost on pytest 9.2.)"""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -22,6 +22,6 @@ class InTwoProcesses(LoadScopeScheduling):  # type: ignore[misc]
         return next((folder for folder in path.split("/") if folder in _TOGETHER), path)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InTwoProcesses:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     """Asked for by xdist, which is told the order of folders by `--no-loadscope-reorder`: the slow ones come first."""
-    return InTwoProcesses(config, log)
+    return Together(config, log)

@@ -174,6 +174,7 @@ async def test_a_restart_neither_submits_twice_nor_forgets_a_job(
     await second.says("written")
     assert results(folder, os.fsdecode(b"t\xe4lk")) == RESULTS
     (folder / "next.mp4").write_bytes(b"more")
+    await second.says("submitted next.mp4")
     assert len(await watching.jobs(2)) == 2
     await stopped(second)
     journal = folder / ".subtide" / "watched.jsonl"
@@ -181,6 +182,7 @@ async def test_a_restart_neither_submits_twice_nor_forgets_a_job(
     journal.write_bytes(journal.read_bytes() + b'{"path":"tor')  # and a line that a crash cut short
     third = await watching.start()
     (folder / "last.mp4").write_bytes(b"last")
+    await third.says("submitted last.mp4")
     assert len(await watching.jobs(3)) == 3
     await stopped(third)
     assert b"last.mp4" in journal.read_bytes().split(b"\n")[-2]

@@ -36,6 +36,12 @@ def diarized(diarizer: Diarizer, wav: Path, **bounds: int) -> list[Turn]:
     return diarizer.diarize(wav, **(NO_BOUNDS | bounds), report=lambda fraction, sentence: None)
 
 
+@pytest.fixture(scope="module")
+def turns(diarizer: Diarizer, call: Path) -> list[Turn]:
+    """Those of the call."""
+    return diarized(diarizer, call)
+
+
 def speakers(turns: list[Turn]) -> list[str]:
     return sorted({turn.speaker for turn in turns})
 
@@ -60,9 +66,7 @@ def speaker_at(turns: list[Turn], second: float) -> str:
 
 
 @pytest.mark.models
-def test_a_call_has_its_two_speakers_each_where_they_talk(diarizer: Diarizer, call: Path) -> None:
-    turns = diarized(diarizer, call)
-
+def test_a_call_has_its_two_speakers_each_where_they_talk(turns: list[Turn]) -> None:
     assert speakers(turns) == ["Speaker 1", "Speaker 2"]
     one, other = speaker_at(turns, 12.5), speaker_at(turns, 16.5)
     assert one != other
@@ -85,9 +89,7 @@ def test_turns_are_in_order_inside_the_recording_and_speakers_are_numbered_as_th
 
 
 @pytest.mark.models
-def test_two_voices_at_once_are_two_turns_that_overlap(diarizer: Diarizer, call: Path) -> None:
-    turns = diarized(diarizer, call)
-
+def test_two_voices_at_once_are_two_turns_that_overlap(turns: list[Turn]) -> None:
     assert any(
         first.speaker != second.speaker and second.start < first.end for first, second in itertools.pairwise(turns)
     )
@@ -151,8 +153,8 @@ def test_noise_has_no_speakers(diarizer: Diarizer, tmp_path: Path) -> None:
 
 
 @pytest.mark.models
-def test_the_same_recording_is_diarized_the_same_way_twice(diarizer: Diarizer, call: Path) -> None:
-    assert diarized(diarizer, call) == diarized(diarizer, call)
+def test_the_same_recording_is_diarized_the_same_way_twice(diarizer: Diarizer, call: Path, turns: list[Turn]) -> None:
+    assert diarized(diarizer, call) == turns
 
 
 @pytest.mark.models

@@ -14,7 +14,7 @@ def test_who_drops_a_file_and_leaves_finds_the_subtitles_later(
     # given a file that is dropped
     page = visitor.arrives()
     page.goto(stack.url)
-    drop(page, longer(call, tmp_path / "call.wav", 6), "call.wav")
+    drop(page, longer(call, tmp_path / "call.wav", 4), "call.wav")
     # when the panel opens by itself, its captions come in live, and the browser is closed
     ours = card(page, "call.wav")
     ours.wait_for()
