@@ -71,7 +71,7 @@ export function useCorrections(item: Item, job: Job): Corrections {
     },
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: keepPreviousData,
-    retry: (count, problem) => count < 4 && isPassing(problem),
+    retry: (count, problem) => count < 4 && navigator.onLine && isPassing(problem),
     refetchInterval: ({ state: { error: problem } }) => problem !== null && isPassing(problem) && AGAIN_MS,
   });
 
