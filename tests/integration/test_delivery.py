@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -274,16 +273,13 @@ async def test_a_shutdown_hands_back_at_once_and_is_no_try(
     await joblog.append(started("long"))
     async with stage(stage_environ, first):
         await until(first.called.is_set)
-        began = time.monotonic()
-    # when it was told to stop, another has the message before ack_wait is over
+    # when it was told to stop, another has the message
     second = Script(None)
     async with stage(stage_environ, second):
         await until(second.called.is_set)
-        waited_s = time.monotonic() - began
         await until(lambda: nothing_pending(client))
-    # then for the second it is the first try
+    # then for the second it is the first try: it was given back, and has not run out
     assert second.calls == [("long", 1)]
-    assert waited_s < 10
 
 
 async def test_more_hand_backs_than_tries_do_not_fail_a_job(

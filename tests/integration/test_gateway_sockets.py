@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import time
 from typing import Any
 
 import pytest
@@ -260,20 +259,17 @@ async def test_what_happens_while_the_broker_is_away_is_said_afterwards(
 
 
 async def test_the_server_stops_at_once_with_open_sockets(environ: dict[str, str], joblog: JobLog) -> None:
-    async with running_gateway(environ) as gateway:
+    async with running_gateway(environ | {"SUBTIDE_GATEWAY_SHUTDOWN_S": "600"}) as gateway:
         job = await gateway.submit()
         sockets = [await opened(gateway) for _ in range(5)]
         for one in sockets[:3]:
             await one.subscribe(job)
             await one.reaches("snapshot")
-        before = time.monotonic()
         gateway.stop.set()
-        await gateway.task
-        took_s = time.monotonic() - before
+        await asyncio.wait_for(gateway.task, 60)
         for one in sockets:
             await asyncio.wait_for(one.connection.wait_closed(), 5)
             assert one.connection.close_code == 1012
-    assert took_s < 3.0
 
 
 async def test_who_leaves_is_forgotten(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
